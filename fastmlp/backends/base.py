@@ -1,0 +1,227 @@
+"""The contract of a backend.
+
+A backend is built for one spec and holds no parameters: every call gets them. It is coarse, a batch or a run
+of steps a call, so that each implementation reads as one story and the calls between Python and a kernel do
+not hide its speed. All arrays it gets have passed the door (`fastmlp.data`): C-contiguous, of the spec's
+dtype, finite, of the right shapes, possibly read-only. It writes to nothing but its results.
+
+In strict mode all backends return the same bits. The arithmetic is binary64, in the order that
+`fastmlp.backends.naive` tells, and rounded to the spec's dtype after each Z, A, dropped A, delta,
+``delta @ W.T``, sum over the batch, gradient with l2, optimizer state and parameter. A dot product starts
+at +0.0 and adds in ascending index, products rounded before they are added; the bias comes last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.optimizers import RULES, Coefficients
+from fastmlp.parameters import Array, Parameters
+from fastmlp.spec import NetworkSpec
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one gradient.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, n_in)
+    Y : ndarray of shape (n, n_out), or of shape (n,) and int64 for class indices
+    weights : ndarray of shape (n,), float64, or None
+        Sample weights; None for all one.
+    total : float
+        Sum of the weights, added in ascending order; n without weights.
+    l2 : float
+    """
+
+    X: Array
+    Y: Array
+    weights: Floats | None
+    total: float
+    l2: float
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Where a step's dropout masks come from (`fastmlp.dropout`).
+
+    Attributes
+    ----------
+    seed : int
+        32 bits.
+    step : int
+        Steps done since the training began.
+    """
+
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of training steps: what `Backend.train` reads and writes.
+
+    Attributes
+    ----------
+    parameters, gradient : Parameters
+        Updated step by step; the gradient is scratch.
+    states : tuple of ndarray of shape (n_params,)
+        Two; what a rule does not use has shape (0,).
+    rule : str
+        A key of `fastmlp.optimizers.RULES`.
+    X, Y, weights
+        The whole data, as in `Batch`.
+    order : ndarray of shape (n_samples,), int64
+        The samples in the order of this epoch.
+    starts, stops : ndarray of shape (n_steps,), int64
+        Step i takes the samples ``order[starts[i]:stops[i]]``.
+    totals : ndarray of shape (n_steps,), float64
+        Weight sum of each step's samples.
+    coefficients : ndarray of shape (n_steps, 6), float64
+        What the rule gets at each step.
+    decay, l2 : ndarray of shape (n_steps,), float64
+        The share of each weight taken away before the update, and the l2 of the step.
+    losses : ndarray of shape (n_steps,), float64
+        Written: each batch's loss before its update.
+    seed, first_step : int
+        For dropout: the seed, and the number of step 0 here.
+    """
+
+    parameters: Parameters
+    gradient: Parameters
+    states: tuple[Array, Array]
+    rule: str
+    X: Array
+    Y: Array
+    weights: Floats | None
+    order: Indices
+    starts: Indices
+    stops: Indices
+    totals: Floats
+    coefficients: Coefficients
+    decay: Floats
+    l2: Floats
+    losses: Floats
+    seed: int
+    first_step: int
+
+    def rows(self, step: int) -> Indices:
+        """Return the samples of a step."""
+        return self.order[self.starts[step] : self.stops[step]]
+
+    def dropout(self, step: int) -> Dropout:
+        """Return where a step's masks come from."""
+        return Dropout(self.seed, self.first_step + step)
+
+
+class Backend(Protocol):
+    """One way to compute a network. Thread-safe but for `train`."""
+
+    name: str
+    spec: NetworkSpec
+
+    def predict(self, parameters: Parameters, X: Array) -> Array:
+        """Return the outputs, of shape (n, n_out), in memory of their own."""
+
+    def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
+        """Return the activations of every hidden layer, each of shape (n, size)."""
+
+    def loss(self, parameters: Parameters, batch: Batch) -> float:
+        """Return the loss, l2 included."""
+
+    def loss_and_gradient(
+        self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
+    ) -> float:
+        """Write the gradient and return the loss; with `dropout`, of the network with units dropped."""
+
+    def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
+        """Return the derivative of the loss with respect to X."""
+
+    def train(self, run: Run, start: int, stop: int) -> int:
+        """Do the steps from `start` up to `stop` and return where it ended.
+
+        It ends early, before the update, at a step whose loss is not finite.
+        """
+
+
+class Trainer(Protocol):
+    """The steps of a run, for a backend whose training is a loop over batches in Python."""
+
+    def gather(self, step: int) -> Batch:
+        """Return the batch of a step."""
+
+    def loss_and_gradient(self, batch: Batch, dropout: Dropout | None) -> float:
+        """Write the run's gradient and return the loss."""
+
+    def update(self, step: int) -> None:
+        """Decay the weights, then apply the run's rule to parameters and states."""
+
+
+def train_by_batches(trainer: Trainer, run: Run, start: int, stop: int, *, dropping: bool) -> int:
+    """Do a run's steps one by one: `Backend.train` for a backend without a kernel for a whole run."""
+    for step in range(start, stop):
+        loss = trainer.loss_and_gradient(trainer.gather(step), run.dropout(step) if dropping else None)
+        run.losses[step] = loss
+        if not math.isfinite(loss):
+            return step
+        trainer.update(step)
+    return stop
+
+
+def sum_in_order(values: Array) -> float:
+    """Return the sum, added one by one in ascending index from +0.0: the same bits everywhere.
+
+    ``np.sum`` adds in an order that depends on shape and processor; a running sum has but one.
+    """
+    if not values.size:
+        return 0.0
+    return 0.0 + float(np.add.accumulate(values, dtype=np.float64)[-1])
+
+
+def empty_states(spec: NetworkSpec, rule: str) -> tuple[Array, Array]:
+    """Return the two states of a rule at the start of a training."""
+    n = RULES[rule].n_states
+    first, second = (np.zeros(spec.n_params if i < n else 0, spec.dtype) for i in range(2))
+    return first, second
+
+
+def dense_rows(Y: Array, rows: Indices | slice, out: Array) -> Array:
+    """Write the targets of some samples as rows of `out`: copied, or one-hot from class indices."""
+    chosen = Y[rows]
+    if Y.ndim > 1:
+        out[...] = chosen
+    else:
+        out.fill(0)
+        out[np.arange(chosen.size), chosen] = 1
+    return out
+
+
+def sum_of_squares(parameters: Parameters) -> float:
+    """Return the sum of the squared weights, layer by layer, each in ascending index, strictly."""
+    total = 0.0
+    for W in parameters.weights:
+        values = W.ravel().astype(np.float64)
+        total += sum_in_order(values * values)
+    return total
+
+
+def check_single_thread(name: str, threads: int | None) -> None:
+    """Refuse a number of threads for a backend that computes on one.
+
+    Raises
+    ------
+    ValueError
+        If `threads` is above 1.
+    """
+    if threads is not None and threads != 1:
+        msg = f"threads is {threads}, but the {name} backend computes on one; use threads=None or backend='numba'"
+        raise ValueError(msg)

@@ -1,0 +1,312 @@
+"""The naive backend, an MLP neuron by neuron in plain Python: this file defines what the others compute.
+
+A sample runs through the layers (`forward`), its error runs back (`backward`), and a weight's gradient is the
+sum, over the batch, of what entered the weight times the delta of the neuron that it leads to (`_fill`).
+Arrays become lists of floats on the way in; no NumPy arithmetic is in the loops. Python's floats are
+binary64; `_Rounding` brings a row to the network's dtype, and so this backend is always strict.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastmlp import dropout as masks
+from fastmlp.activations import ACTIVATIONS, SOFTMAX
+from fastmlp.backends.base import Batch, Dropout, Run, check_single_thread, dense_rows, train_by_batches
+from fastmlp.elementary import exp, log
+from fastmlp.losses import LOSSES
+from fastmlp.optimizers import RULES
+from fastmlp.parameters import Array, Parameters
+from fastmlp.spec import NetworkSpec
+
+Row = list[float]
+Rounding = Callable[[Row], Row]
+
+
+def _to_float32(row: Row) -> Row:
+    return array("f", row).tolist()
+
+
+def _to_float64(row: Row) -> Row:
+    return row
+
+
+def dot(xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Return the sum of products, added in ascending index; the builtin `sum` would compensate its rounding."""
+    total = 0.0
+    for x, y in zip(xs, ys, strict=True):
+        total += x * y
+    return total
+
+
+def total_of(values: Sequence[float]) -> float:
+    """Return the sum, added in ascending index."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's parameters as lists.
+
+    Attributes
+    ----------
+    incoming : list of lists
+        For each neuron, the weights that lead to it: the columns of W.
+    outgoing : list of lists
+        For each input, the weights that lead away from it: the rows of W.
+    biases : list
+        One a neuron.
+    activation : str
+    """
+
+    incoming: list[Row]
+    outgoing: list[Row]
+    biases: Row
+    activation: str
+
+
+@dataclass
+class Trace:
+    """What a sample leaves behind in one layer on its way forward: its input, Z, A, and the dropout factors."""
+
+    inputs: Row
+    Z: Row
+    A: Row
+    factors: Row | None = None
+
+
+def _activate(name: str, Z: Row) -> Row:
+    if name == SOFTMAX:  # the only one that needs the whole row
+        return _softmax(Z)
+    forward = ACTIVATIONS[name].forward
+    return [forward(z) for z in Z]
+
+
+def _softmax(Z: Row) -> Row:
+    top = max(Z)
+    powers = [exp(z - top) for z in Z]
+    total = total_of(powers)
+    return [power / total for power in powers]
+
+
+def _log_softmax(Z: Row) -> Row:
+    top = max(Z)
+    log_total = log(total_of([exp(z - top) for z in Z]))
+    return [(z - top) - log_total for z in Z]
+
+
+class NaiveBackend:
+    """The reference. See `fastmlp.backends.base.Backend` for what the methods take and return."""
+
+    name = "naive"
+
+    def __init__(self, spec: NetworkSpec, *, strict: bool = False, threads: int | None = None) -> None:
+        check_single_thread(self.name, threads)
+        self.spec = spec
+        self.strict = strict  # always kept, wanted or not
+        self._loss = LOSSES[spec.loss]
+        self.round: Rounding = _to_float32 if spec.dtype == "float32" else _to_float64
+
+    # ---- forward
+
+    def forward(self, layers: list[Layer], sample: Row, row: int = 0, dropout: Dropout | None = None) -> list[Trace]:
+        """Run one sample through all layers; `row` is its position in the batch, for dropout."""
+        traces = []
+        inputs = sample
+        for index, layer in enumerate(layers):
+            Z = self.round([dot(inputs, weights) + b for weights, b in zip(layer.incoming, layer.biases, strict=True)])
+            A = self.round(_activate(layer.activation, Z))
+            trace = Trace(inputs, Z, A)
+            traces.append(trace)
+            inputs = A
+            if dropout is not None and index < len(layers) - 1:
+                trace.factors = self._dropout_factors(dropout, index, row, len(A))
+                inputs = self.round([a * factor for a, factor in zip(A, trace.factors, strict=True)])
+        return traces
+
+    def _dropout_factors(self, dropout: Dropout, layer: int, row: int, n_units: int) -> Row:
+        """Return 0 for a dropped unit, 1 / (1 - p) for one that stays, so that the mean stays."""
+        key = masks.layer_key(dropout.seed, dropout.step, layer)
+        below = masks.threshold(self.spec.dropout)
+        kept = self.round([1.0 / (1.0 - self.spec.dropout)])[0]
+        return [kept if masks.unit_hash(key, row, unit) >= below else 0.0 for unit in range(n_units)]
+
+    # ---- loss and output delta
+
+    def sample_loss(self, output: Trace, y: Row) -> float:
+        """Return the loss of one sample."""
+        Z = _log_softmax(output.Z) if self.spec.output_activation == SOFTMAX else output.Z
+        value = self._loss.value_with(self.spec.output_activation)
+        total = total_of([value(z, a, t) for z, a, t in zip(Z, output.A, y, strict=True)])
+        return total / len(y) if self._loss.averaged else total
+
+    def output_delta(self, output: Trace, y: Row, share: float) -> Row:
+        """Return d loss / d Z of the last layer, for a sample that is `share` of the batch."""
+        A = output.A
+        if self.spec.is_linked:
+            mass = total_of(y) if self.spec.output_activation == SOFTMAX else 1.0
+            slopes = [a * mass - t for a, t in zip(A, y, strict=True)]
+        else:
+            slopes = self._slopes_through_output(output, y)
+        if self._loss.averaged:
+            share /= len(y)
+        return self.round([share * slope for slope in slopes])
+
+    def _slopes_through_output(self, output: Trace, y: Row) -> Row:
+        slopes = [self._loss.slope(a, t) for a, t in zip(output.A, y, strict=True)]
+        if self.spec.output_activation == SOFTMAX:
+            mean = dot(output.A, slopes)
+            return [a * (s - mean) for a, s in zip(output.A, slopes, strict=True)]
+        derivative = ACTIVATIONS[self.spec.output_activation].derivative
+        return [s * derivative(z, a) for s, z, a in zip(slopes, output.Z, output.A, strict=True)]
+
+    # ---- backward
+
+    def backward(self, layers: list[Layer], traces: list[Trace], delta: Row) -> list[Row]:
+        """Return the delta of every layer, from that of the last."""
+        deltas = [delta]
+        for index in range(len(layers) - 1, 0, -1):
+            trace, derivative = traces[index - 1], ACTIVATIONS[layers[index - 1].activation].derivative
+            slopes = self.round([dot(delta, weights) for weights in layers[index].outgoing])  # d loss / d A
+            if trace.factors is not None:
+                slopes = self.round([s * factor for s, factor in zip(slopes, trace.factors, strict=True)])
+            # Adding +0.0 makes the delta of a unit that is off +0.0, whatever the sign of its slope.
+            delta = self.round([s * derivative(z, a) + 0.0 for s, z, a in zip(slopes, trace.Z, trace.A, strict=True)])
+            deltas.append(delta)
+        return deltas[::-1]
+
+    def _fill(
+        self,
+        gradient: Parameters,
+        parameters: Parameters,
+        traces: list[list[Trace]],
+        deltas: list[list[Row]],
+        l2: float,
+    ) -> None:
+        """Sum each parameter's gradient over the batch: input times delta for a weight, delta for a bias."""
+        for index in range(self.spec.n_layers):
+            by_input = list(zip(*(trace[index].inputs for trace in traces), strict=True))
+            by_neuron = list(zip(*(delta[index] for delta in deltas), strict=True))
+            rows = [self.round([dot(inputs, delta) for delta in by_neuron]) for inputs in by_input]
+            if l2:
+                W = parameters.weights[index].tolist()
+                rows = [
+                    self.round([g + l2 * w for g, w in zip(*pair, strict=True)]) for pair in zip(rows, W, strict=True)
+                ]
+            gradient.weights[index][...] = rows
+            gradient.biases[index][...] = self.round([total_of(delta) for delta in by_neuron])
+
+    # ---- the contract
+
+    def predict(self, parameters: Parameters, X: Array) -> Array:
+        """Return the outputs."""
+        layers = self._layers(parameters)
+        rows = [self.forward(layers, sample)[-1].A for sample in X.tolist()]
+        return np.array(rows, self.spec.dtype).reshape(len(rows), self.spec.n_outputs)
+
+    def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
+        """Return the activations of every hidden layer."""
+        layers = self._layers(parameters)
+        traces = [self.forward(layers, sample) for sample in X.tolist()]
+        return [np.array([trace[i].A for trace in traces], self.spec.dtype) for i in range(self.spec.n_layers - 1)]
+
+    def loss(self, parameters: Parameters, batch: Batch) -> float:
+        """Return the loss, l2 included."""
+        layers = self._layers(parameters)
+        outputs = [self.forward(layers, sample)[-1] for sample in batch.X.tolist()]
+        return self._mean_loss(parameters, batch, outputs, self._targets(batch))
+
+    def loss_and_gradient(
+        self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
+    ) -> float:
+        """Write the gradient and return the loss."""
+        traces, deltas, targets = self._pass(parameters, batch, dropout)
+        self._fill(gradient, parameters, traces, deltas, batch.l2)
+        return self._mean_loss(parameters, batch, [trace[-1] for trace in traces], targets)
+
+    def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
+        """Return the derivative of the loss with respect to X."""
+        _, deltas, _ = self._pass(parameters, batch, None)
+        first = self._layers(parameters)[0].outgoing
+        rows = [self.round([dot(delta[0], weights) for weights in first]) for delta in deltas]
+        return np.array(rows, self.spec.dtype)
+
+    def train(self, run: Run, start: int, stop: int) -> int:
+        """Do the steps from `start` up to `stop` and return where it ended."""
+        return train_by_batches(_Trainer(self, run), run, start, stop, dropping=self.spec.dropout > 0)
+
+    # ---- between arrays and lists
+
+    def _layers(self, parameters: Parameters) -> list[Layer]:
+        layers = []
+        for W, b, name in zip(parameters.weights, parameters.biases, self.spec.all_activations, strict=True):
+            rows = W.tolist()
+            columns: list[Any] = [list(column) for column in zip(*rows, strict=True)]
+            layers.append(Layer(columns, rows, b.tolist(), name))
+        return layers
+
+    def _targets(self, batch: Batch) -> list[Row]:
+        rows = np.empty((len(batch.X), self.spec.n_outputs), self.spec.dtype)
+        targets: list[Row] = dense_rows(batch.Y, slice(None), rows).tolist()
+        return targets
+
+    def _pass(
+        self, parameters: Parameters, batch: Batch, dropout: Dropout | None
+    ) -> tuple[list[list[Trace]], list[list[Row]], list[Row]]:
+        """Run the batch forward and back; return traces, deltas and targets, one a sample."""
+        layers, targets = self._layers(parameters), self._targets(batch)
+        weights = [1.0] * len(targets) if batch.weights is None else batch.weights.tolist()
+        traces, deltas = [], []
+        for row, (sample, y, weight) in enumerate(zip(batch.X.tolist(), targets, weights, strict=True)):
+            trace = self.forward(layers, sample, row, dropout)
+            traces.append(trace)
+            deltas.append(self.backward(layers, trace, self.output_delta(trace[-1], y, weight / batch.total)))
+        return traces, deltas, targets
+
+    def _mean_loss(self, parameters: Parameters, batch: Batch, outputs: list[Trace], targets: list[Row]) -> float:
+        losses = [self.sample_loss(output, y) for output, y in zip(outputs, targets, strict=True)]
+        if batch.weights is not None:
+            losses = [loss * weight for loss, weight in zip(losses, batch.weights.tolist(), strict=True)]
+        mean = total_of(losses) / batch.total
+        if not batch.l2:
+            return mean
+        squares = [total_of([w * w for w in W.ravel().tolist()]) for W in parameters.weights]
+        return mean + 0.5 * batch.l2 * total_of(squares)
+
+
+class _Trainer:
+    """A run's steps."""
+
+    def __init__(self, backend: NaiveBackend, run: Run) -> None:
+        self._backend, self._run = backend, run
+
+    def gather(self, step: int) -> Batch:
+        run, rows = self._run, self._run.rows(step)
+        weights = None if run.weights is None else run.weights[rows]
+        return Batch(run.X[rows], run.Y[rows], weights, float(run.totals[step]), float(run.l2[step]))
+
+    def loss_and_gradient(self, batch: Batch, dropout: Dropout | None) -> float:
+        return self._backend.loss_and_gradient(self._run.parameters, batch, self._run.gradient, dropout)
+
+    def update(self, step: int) -> None:
+        run, round_row, decay = self._run, self._backend.round, float(self._run.decay[step])
+        rule, c = RULES[run.rule], run.coefficients[step].tolist()
+        if decay:
+            for W in run.parameters.weights:
+                W[...] = [round_row([w - decay * w for w in row]) for row in W.tolist()]
+        g, w = run.gradient.flat.tolist(), run.parameters.flat.tolist()
+        s, t = (state.tolist() if state.size else g for state in run.states)
+        new = [rule.states(g_i, s_i, t_i, c) for g_i, s_i, t_i in zip(g, s, t, strict=True)]
+        s, t = round_row([pair[0] for pair in new]), round_row([pair[1] for pair in new])
+        for state, values in zip(run.states, (s, t), strict=True):
+            if state.size:
+                state[...] = values
+        run.parameters.flat[...] = round_row([rule.parameter(*values, c) for values in zip(w, g, s, t, strict=True)])
