@@ -1,0 +1,122 @@
+"""NumPy arithmetic that gives the same bits everywhere (`fastmlp.backends.base`): binary64, one order, no BLAS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastmlp.activations import ACTIVATIONS, SOFTMAX
+from fastmlp.backends.base import Floats, sum_in_order, sum_of_squares
+from fastmlp.backends.numpy.workspace import Scratch
+from fastmlp.elementary import exp, log
+from fastmlp.losses import LOSSES
+from fastmlp.optimizers import RULES
+from fastmlp.parameters import Array, Parameters
+from fastmlp.spec import NetworkSpec
+
+
+def _product(A: Array, B: Array) -> Floats:
+    """Return A @ B, each sum in ascending index: a loop over it, over whole matrices.
+
+    Matmul, einsum and reductions add in an order that depends on shape, memory order, processor and threads.
+    """
+    left, right = A.astype(np.float64), B.astype(np.float64)
+    total, term = np.zeros((len(left), right.shape[1])), np.empty((len(left), right.shape[1]))
+    for k in range(left.shape[1]):
+        np.multiply(left[:, k, None], right[k], out=term)
+        np.add(total, term, out=total)
+    return total
+
+
+def _row_sums(M: Floats) -> Floats:
+    """Return the sum of each row as a column, added in ascending index from +0.0."""
+    return 0.0 + np.add.accumulate(M, axis=1)[:, -1:]
+
+
+class StrictArithmetic:
+    """The primitives of a batch, on arrays of the spec's dtype, computed in binary64 and rounded on the way out."""
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        self._loss = LOSSES[spec.loss]
+        self._output = spec.output_activation
+        self._is_linked = spec.is_linked
+
+    def affine(self, A: Array, W: Array, b: Array, out: Array) -> None:
+        """Write A @ W + b."""
+        out[...] = _product(A, W) + b
+
+    def weight_gradient(self, A: Array, delta: Array, out: Array) -> None:
+        """Write A.T @ delta."""
+        out[...] = _product(A.T, delta)
+
+    def bias_gradient(self, delta: Array, ones: Array, out: Array) -> None:
+        """Write the sum of delta's rows."""
+        out[...] = 0.0 + np.add.accumulate(delta, axis=0, dtype=np.float64)[-1]
+
+    def back(self, delta: Array, W: Array, out: Array) -> None:
+        """Write delta @ W.T."""
+        out[...] = _product(delta, W.T)
+
+    def multiply(self, A: Array, factors: Array, out: Array) -> None:
+        """Write A * factors."""
+        out[...] = A.astype(np.float64) * factors
+
+    def add_scaled(self, factor: float, W: Array, out: Array) -> None:
+        """Add factor * W to `out`."""
+        out[...] = out + factor * W.astype(np.float64)
+
+    def activate(self, name: str, Z: Array, out: Array, scratch: Scratch) -> None:
+        """Write the activation of Z."""
+        z = Z.astype(np.float64)
+        if name == SOFTMAX:
+            powers = exp(z - np.max(z, axis=1, keepdims=True))
+            out[...] = powers / _row_sums(powers)
+        else:
+            out[...] = ACTIVATIONS[name].forward(z)
+
+    def multiply_derivative(self, name: str, Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
+        """Multiply delta with the activation's derivative."""
+        slopes = ACTIVATIONS[name].derivative(Z.astype(np.float64), A.astype(np.float64))
+        delta[...] = delta * slopes + 0.0
+
+    def sample_losses(self, Z: Array, A: Array, Y: Array, scratch: Scratch) -> Floats:
+        """Return the sum over outputs of each sample's loss."""
+        z, a, y = (M.astype(np.float64) for M in (Z, A, Y))
+        if self._output == SOFTMAX:
+            shifted = z - np.max(z, axis=1, keepdims=True)
+            z = shifted - log(_row_sums(exp(shifted)))
+        return _row_sums(self._loss.value_with(self._output)(z, a, y))[:, 0]
+
+    def output_delta(self, Z: Array, A: Array, Y: Array, shares: Any, out: Array, scratch: Scratch) -> None:
+        """Write shares * d loss / d Z of the last layer."""
+        z, a, y = (M.astype(np.float64) for M in (Z, A, Y))
+        out[...] = shares * (self._linked_slopes(a, y) if self._is_linked else self._slopes(z, a, y))
+
+    def _linked_slopes(self, a: Floats, y: Floats) -> Floats:
+        return a * _row_sums(y) - y if self._output == SOFTMAX else a - y
+
+    def _slopes(self, z: Floats, a: Floats, y: Floats) -> Floats:
+        slopes: Floats = self._loss.slope(a, y)
+        if self._output == SOFTMAX:
+            return a * (slopes - _row_sums(a * slopes))
+        derivatives: Floats = ACTIVATIONS[self._output].derivative(z, a)
+        return slopes * derivatives
+
+    def total(self, values: Floats) -> float:
+        """Return the sum in ascending order."""
+        return sum_in_order(values)
+
+    def sum_of_squares(self, parameters: Parameters) -> float:
+        """Return the sum of all squared weights, in ascending order."""
+        return sum_of_squares(parameters)
+
+    def update(self, rule: str, w: Array, g: Array, states: tuple[Array, Array], c: list[float], work: Array) -> None:
+        """Apply a rule to all parameters."""
+        row = RULES[rule]
+        g64 = g.astype(np.float64)
+        s, t = (state.astype(np.float64) for state in states)
+        for state, values in zip(states, row.states(g64, s, t, c), strict=True):
+            state[...] = values
+        s, t = (state.astype(np.float64) for state in states)
+        w[...] = row.parameter(w.astype(np.float64), g64, s, t, c)
