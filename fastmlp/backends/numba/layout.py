@@ -1,0 +1,120 @@
+"""What kernels read and write: tuples of arrays, and a network's description in integers and floats.
+
+One set of kernels serves every network of a dtype: what varies is data. A part of the network that has a number
+of its own puts it into `floats`; no kernel's signature changes for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastmlp import dropout
+from fastmlp.activations import ACTIVATIONS, SOFTMAX
+from fastmlp.losses import LOSSES
+from fastmlp.optimizers import RULES
+from fastmlp.spec import NetworkSpec
+
+ACTIVATION_CODES = {name: code for code, name in enumerate((*ACTIVATIONS, SOFTMAX))}
+LOSS_CODES = {name: code for code, name in enumerate(LOSSES)}
+RULE_CODES = {name: code for code, name in enumerate(RULES)}
+NO_UPDATE = -1
+
+# Places in `Network.integers`; the layer sizes and then the activation codes follow the last.
+N_LAYERS, STRICT, LOSS, LINKED, AVERAGED, DROP_BELOW, HEADER = range(7)
+# Places in `Network.floats`.
+KEPT_FACTOR = 0
+
+
+class Network(NamedTuple):
+    """A network: its description, and its parameters in one vector."""
+
+    integers: Any
+    floats: Any
+    flat: Any
+
+
+class Samples(NamedTuple):
+    """Data, read only: X (n, n_in); Y (n, n_out), or labels (n,); weights (n,). What is not there has no rows."""
+
+    X: Any
+    Y: Any
+    labels: Any
+    weights: Any
+
+
+class Memory(NamedTuple):
+    """Scratch: `values` of the network's dtype, `wide` float64 sums for strict products."""
+
+    values: Any
+    wide: Any
+
+
+class Steps(NamedTuple):
+    """A run of steps, read only but for the losses (`fastmlp.backends.base.Run`)."""
+
+    order: Any
+    starts: Any
+    stops: Any
+    totals: Any
+    coefficients: Any
+    decay: Any
+    l2: Any
+    losses: Any
+
+
+class Trainee(NamedTuple):
+    """What a run writes: the gradient and the two states of an optimizer, each (n_params,), and flat dX.
+
+    What is not wanted or not used has no entries.
+    """
+
+    gradient: Any
+    s: Any
+    t: Any
+    input_gradient: Any
+
+
+def describe(spec: NetworkSpec, *, strict: bool) -> tuple[Any, Any]:
+    """Return a network's integers and floats."""
+    integers = np.array(
+        [
+            spec.n_layers,
+            strict,
+            LOSS_CODES[spec.loss],
+            spec.is_linked,
+            LOSSES[spec.loss].averaged,
+            dropout.threshold(spec.dropout),
+            *spec.layer_sizes,
+            *(ACTIVATION_CODES[name] for name in spec.all_activations),
+        ],
+        np.int64,
+    )
+    kept = np.array(1.0 / (1.0 - spec.dropout), spec.dtype)
+    return integers, np.array([kept], np.float64)
+
+
+# The blocks of a layer in `Memory.values`, after the gathered X and Y: see `fastmlp.backends.numba.kernels.block`.
+Z, A, DELTA, DROPPED, FACTORS, N_BLOCKS = range(6)
+
+
+def memory_size(spec: NetworkSpec, n_rows: int) -> int:
+    """Return how many values a batch of `n_rows` needs."""
+    return n_rows * (spec.n_inputs + spec.n_outputs + N_BLOCKS * sum(spec.layer_sizes[1:]))
+
+
+def activations(spec: NetworkSpec, values: Any, n_rows: int) -> list[Any]:
+    """Return the flat activations of each layer in the memory of a batch."""
+    found, column = [], spec.n_inputs + spec.n_outputs
+    for size in spec.layer_sizes[1:]:
+        start = n_rows * (column + A * size)
+        found.append(values[start : start + n_rows * size])
+        column += N_BLOCKS * size
+    return found
+
+
+def wide_size(spec: NetworkSpec, n_rows: int, *, strict: bool) -> int:
+    """Return how many binary64 values a batch needs: the sums of the largest strict product, and sample weights."""
+    sums = max((fan_in + 1) * fan_out for fan_in, fan_out in spec.shapes) if strict else 0
+    return sums + n_rows
