@@ -1,0 +1,396 @@
+"""MLP: the object that a user holds. It checks what comes in, keeps the parameters, and asks a backend."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastmlp import metrics as metric_table
+from fastmlp.backends import Work, choose, make_backend, resolve
+from fastmlp.backends.base import Backend, Batch
+from fastmlp.data import check_X, make_batch
+from fastmlp.history import EarlyStopping, History
+from fastmlp.optimizers import Optimizer, as_optimizer
+from fastmlp.parameters import Array, Parameters, initialise
+from fastmlp.spec import make_spec
+from fastmlp.training import Callback, Plan, TrainingState, fit
+
+
+class MLP:
+    """A multilayer perceptron.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        (n_in, *hidden, n_out); (n_in, n_out) is a network without a hidden layer.
+    activation : str or sequence of str
+        Of the hidden layers, one name for all or one for each: "identity", "sigmoid", "tanh", "relu",
+        "leaky_relu" (slope 0.01), "elu" (alpha 1), "selu", "softplus", "gelu" (tanh form) or "silu".
+    output_activation : str
+        One of those, "softmax" or "exp".
+    loss : str
+        The weighted mean over samples of: "mse", the mean over outputs of (a - y)**2; "squared_error", half
+        the sum of (a - y)**2; "mae", the mean of abs(a - y); "huber" (delta 1), its mean; "cross_entropy",
+        -sum y log a, with softmax; "binary_cross_entropy", -sum y log a + (1 - y) log(1 - a), with sigmoid;
+        "poisson", sum a - y log a, with a positive output such as "exp".
+    backend : str
+        "naive", "numpy", "numba", or "auto": chosen for each call from the size of its work. The environment
+        variable FASTMLP_BACKEND, where set, says what "auto" means.
+    dtype : str or dtype
+        "float32" or "float64".
+    strict : bool
+        Whether results are the same bits on every backend and machine, at the price of speed.
+    threads : int or None
+        At most so many threads; None leaves it to the backend.
+    seed : int, None, or anything `numpy.random.default_rng` takes
+        Of initial parameters, shuffling and dropout.
+    init : str
+        "auto", "he", "glorot", "lecun", "uniform" (weights and biases from (-1, 1)) or "zeros".
+    l2 : float
+        ``0.5 * l2 * sum(W**2)`` is added to the loss.
+    dropout : float
+        Probability of dropping a hidden output during a fit; what stays is scaled by 1 / (1 - dropout).
+
+    Attributes
+    ----------
+    spec : NetworkSpec
+    parameters : Parameters
+    backend, strict, threads
+        As given.
+    generator : numpy.random.Generator
+        Made from `seed`; every fit moves it on.
+    history : History or None
+        Of the last fit, also of one that raised.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument, or the pair of loss and output activation, makes no sense.
+    ImportError
+        If a backend needs a package that is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> y = np.array([0, 1, 1, 0])
+    >>> net = MLP((2, 8, 1), activation="tanh", seed=0)
+    >>> history = net.fit(X, y, optimizer=SGD(lr=0.5), epochs=1000, batch_size=4)
+    >>> net.predict(X).ravel().round()
+    array([0., 1., 1., 0.], dtype=float32)
+    """
+
+    def __init__(  # noqa: PLR0913  the public interface
+        self,
+        layer_sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        output_activation: str = "identity",
+        loss: str = "mse",
+        *,
+        backend: str = "auto",
+        dtype: object = "float32",
+        strict: bool = False,
+        threads: int | None = None,
+        seed: Any = None,  # noqa: ANN401  what NumPy takes
+        init: str = "auto",
+        l2: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        self.spec = make_spec(layer_sizes, activation, output_activation, loss, dtype=dtype, l2=l2, dropout=dropout)
+        self.generator = np.random.default_rng(seed)
+        self._set_backend(backend, strict=strict, threads=threads)
+        self.parameters = initialise(self.spec, init, self.generator)
+        self.history: History | None = None
+
+    def _set_backend(self, backend: str, *, strict: bool, threads: int | None) -> None:
+        _check_threads(threads)
+        self.backend = resolve(backend)
+        self.strict = bool(strict)
+        self.threads = threads
+        self._backends: dict[str, Backend] = {}
+        self._backend_for(Work(1))  # so that what it cannot do is an error now
+
+    def _backend_for(self, work: Work) -> Backend:
+        name = choose(self.backend, self.spec, work).name
+        if name not in self._backends:
+            self._backends[name] = make_backend(name, self.spec, strict=self.strict, threads=self.threads)
+        return self._backends[name]
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """W of each layer, shape (fan_in, fan_out): views, so ``net.weights[0][...] = W`` changes the network."""
+        return self.parameters.weights
+
+    @property
+    def biases(self) -> tuple[Array, ...]:
+        """The b of each layer, shape (fan_out,): views."""
+        return self.parameters.biases
+
+    # ---- computing
+
+    def predict(self, X: object) -> Array:
+        """Return the network's outputs.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_in)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_out), of the network's dtype
+            The output activation applied.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `X` is not such an array of finite numbers.
+        """
+        inputs = check_X(self.spec, X)
+        return self._backend_for(Work(len(inputs))).predict(self.parameters, inputs)
+
+    def hidden_activations(self, X: object) -> list[Array]:
+        """Return the activations of every hidden layer, each of shape (n_samples, size).
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_in)
+        """
+        inputs = check_X(self.spec, X)
+        return self._backend_for(Work(len(inputs))).hidden_activations(self.parameters, inputs)
+
+    def loss(self, X: object, Y: object, sample_weight: object = None) -> float:
+        """Return the loss, l2 included.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_in)
+        Y : array_like of shape (n_samples, n_out), or (n_samples,)
+            The second for a network with one output, or for class indices with "cross_entropy".
+        sample_weight : array_like of shape (n_samples,), optional
+            Not negative, not all zero; the loss is divided by their sum.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        batch = make_batch(self.spec, X, Y, sample_weight)
+        return self._backend_for(Work(len(batch.X))).loss(self.parameters, batch)
+
+    def loss_and_gradient(self, X: object, Y: object, sample_weight: object = None) -> tuple[float, Parameters]:
+        """Return the loss and its gradient with respect to the parameters.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `loss`.
+
+        Returns
+        -------
+        loss : float
+        gradient : Parameters
+            ``gradient.weights``, ``gradient.biases`` and ``gradient.flat``.
+        """
+        batch = make_batch(self.spec, X, Y, sample_weight)
+        gradient = Parameters.empty(self.spec)
+        loss = self._backend_for(Work(len(batch.X))).loss_and_gradient(self.parameters, batch, gradient)
+        return loss, gradient
+
+    def input_gradient(self, X: object, Y: object, sample_weight: object = None) -> Array:
+        """Return the derivative of the loss with respect to X.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `loss`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_in)
+        """
+        batch = make_batch(self.spec, X, Y, sample_weight)
+        return self._backend_for(Work(len(batch.X))).input_gradient(self.parameters, batch)
+
+    # ---- training
+
+    def fit(  # noqa: PLR0913  the public interface
+        self,
+        X: object,
+        Y: object,
+        *,
+        optimizer: str | Optimizer = "adam",
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        sample_weight: object = None,
+        validation_data: tuple[Any, ...] | None = None,
+        metrics: Iterable[str] = (),
+        early_stopping: EarlyStopping | None = None,
+        callbacks: Iterable[Callback] = (),
+        verbose: bool = False,
+        state: TrainingState | None = None,
+    ) -> History:
+        """Train, from the current parameters on.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `loss`. A mini-batch's loss is divided by the weights of its own samples; one whose weights
+            are all zero is skipped.
+        optimizer : str or Optimizer
+            "sgd", "adam", "adamw", "rmsprop", or one such as ``fastmlp.Adam(lr=1e-3)``.
+        epochs : int
+            Times that all samples are seen.
+        batch_size : int
+            Samples of a step; the last batch of an epoch may be smaller. At least n_samples: full batches.
+        shuffle : bool
+            Whether each epoch draws a new order of the samples.
+        validation_data : tuple (X, Y) or (X, Y, sample_weight), optional
+            Its loss is computed after each epoch.
+        metrics : iterable of str
+            "rmse", "mae", "r2", "accuracy": computed after each epoch, on the training and validation data.
+        early_stopping : EarlyStopping, optional
+            Ends the fit when the validation loss, or else the training loss, has stopped falling.
+        callbacks : iterable of callable
+            Called ``callback(net, epoch_info)`` after each epoch; True ends the fit.
+        verbose : bool
+            Whether progress is shown.
+        state : TrainingState, optional
+            ``history.state`` of an earlier fit: this one goes on exactly where that one stopped.
+
+        Returns
+        -------
+        History
+            Also kept as ``net.history``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described; the network is untouched.
+        DivergedError
+            If a loss or parameter stops being finite; the parameters are those at the epoch's start.
+        KeyboardInterrupt
+            After Ctrl-C, once the steps under way are done: ``net.history.state`` allows going on.
+        """
+        batch = make_batch(self.spec, X, Y, sample_weight)
+        plan = Plan(
+            optimizer=as_optimizer(optimizer),
+            epochs=_check_count("epochs", epochs, 0),
+            batch_size=_check_count("batch_size", batch_size, 1),
+            shuffle=bool(shuffle),
+            validation=None if validation_data is None else self._validation(validation_data),
+            metrics=metric_table.check(metrics),
+            early_stopping=_check_early_stopping(early_stopping),
+            callbacks=_check_callbacks(callbacks),
+            verbose=bool(verbose),
+        )
+        backend = self._backend_for(Work(len(batch.X), plan.epochs, plan.batch_size))
+        return fit(self, backend, batch, plan, state)
+
+    def _validation(self, data: tuple[Any, ...]) -> Batch:
+        if not isinstance(data, tuple | list) or len(data) not in {2, 3}:
+            kind = f"{len(data)} entries" if isinstance(data, tuple | list) else f"type {type(data).__name__}"
+            msg = f"validation_data has {kind}; expected (X, Y) or (X, Y, sample_weight)"
+            raise ValueError(msg)
+        try:
+            return make_batch(self.spec, *data)
+        except (TypeError, ValueError) as error:
+            msg = f"validation_data: {error}"
+            raise type(error)(msg) from None
+
+    # ---- looking
+
+    def with_backend(self, backend: str, *, strict: bool | None = None, threads: int | None = None) -> MLP:
+        """Return this network on another backend: the same parameters, shared, and the same generator.
+
+        Parameters
+        ----------
+        backend : str
+            "naive", "numpy", "numba" or "auto".
+        strict : bool, optional
+            None keeps what this network has.
+        threads : int, optional
+            At most so many threads.
+        """
+        other = copy.copy(self)
+        other.history = None
+        other._set_backend(backend, strict=self.strict if strict is None else strict, threads=threads)  # noqa: SLF001
+        return other
+
+    def explain_backend(self, n_samples: int = 1, epochs: int = 0, batch_size: int = 32) -> str:
+        """Return, in a sentence, which backend a call would take and why.
+
+        Parameters
+        ----------
+        n_samples : int
+            Rows of X.
+        epochs : int
+            Of a fit; 0 for any other call.
+        batch_size : int
+            Of a fit.
+        """
+        work = Work(
+            _check_count("n_samples", n_samples, 1),
+            _check_count("epochs", epochs, 0),
+            _check_count("batch_size", batch_size, 1),
+        )
+        return f"This call takes {choose(self.backend, self.spec, work).reason}."
+
+    def summary(self) -> str:
+        """Return the network as a table: a line for each layer, and totals."""
+        spec = self.spec
+        head = ("layer", "W", "activation", "parameters")
+        rows = [
+            (str(i), f"{fan_in} x {fan_out}", name, f"{(fan_in + 1) * fan_out:,}")
+            for i, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, spec.all_activations, strict=True))
+        ]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+        size = self.parameters.flat.nbytes
+        total = (
+            f"{spec.n_params:,} parameters, {size:,} bytes of {spec.dtype}; loss {spec.loss}; backend {self.backend}"
+        )
+        extras = [f"{name} {value:g}" for name, value in (("l2", spec.l2), ("dropout", spec.dropout)) if value]
+        return "\n".join([*(line.rstrip() for line in lines), "; ".join([total, *extras])])
+
+    def __repr__(self) -> str:
+        strict = ", strict" if self.strict else ""
+        return f"MLP({self.spec.describe()}, backend={self.backend!r}{strict})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_backends": {}}  # kernels and workspaces stay; they are made again when needed
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None:
+        _check_count("threads", threads, 1)
+
+
+def _check_count(what: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        msg = f"{what} is {value!r}; expected a whole number"
+        raise TypeError(msg)
+    if value < least:
+        msg = f"{what} is {value!r}; expected at least {least}"
+        raise ValueError(msg)
+    return int(value)
+
+
+def _check_early_stopping(value: EarlyStopping | None) -> EarlyStopping | None:
+    if value is not None and not isinstance(value, EarlyStopping):
+        msg = f"early_stopping is {value!r}; expected fastmlp.EarlyStopping(...) or None"
+        raise TypeError(msg)
+    return value
+
+
+def _check_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    listed = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for callback in listed:
+        if not callable(callback):
+            msg = f"callbacks holds {callback!r}; expected functions that take (net, epoch_info)"
+            raise TypeError(msg)
+    return listed

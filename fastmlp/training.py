@@ -1,0 +1,315 @@
+"""Training: batches, epochs, early stopping, callbacks. It knows no backend by name.
+
+An epoch is a run of steps (`fastmlp.backends.base.Run`). What varies from step to step is laid out in arrays
+beforehand, and the backend gets the run in chunks of some 50 ms: between them Python sees to Ctrl-C. How a
+run is cut into chunks changes no bit of the result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastmlp import metrics as metric_table
+from fastmlp import progress
+from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run, empty_states, sum_in_order
+from fastmlp.errors import DivergedError
+from fastmlp.history import EarlyStopping, EarlyStoppingState, EpochInfo, History
+from fastmlp.interrupts import DeferredInterrupt
+from fastmlp.optimizers import Coefficients, Optimizer, Powers
+from fastmlp.parameters import Array, Parameters
+
+if TYPE_CHECKING:
+    from fastmlp.network import MLP
+
+Callback = Callable[["MLP", EpochInfo], Any]
+
+_CHUNK_SECONDS = 0.05  # a chunk that took less than half of it is doubled, one that took over twice is halved
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to fit: the arguments of `MLP.fit` but for the data, checked."""
+
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    validation: Batch | None
+    metrics: tuple[str, ...]
+    early_stopping: EarlyStopping | None
+    callbacks: tuple[Callback, ...]
+    verbose: bool
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands, besides the parameters: with them, all that it takes to go on exactly there.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    states : tuple of ndarray
+        What the optimizer keeps for every parameter, now.
+    generator : dict
+        State of the random generator at the start of the epoch under way.
+    powers : tuple of float
+        Running products of the optimizer's, at the start of that epoch.
+    step, epoch : int
+        Steps and epochs done before that epoch.
+    losses : list of float
+        Losses of the steps done in it: none between epochs.
+    seed : int
+        Of the dropout masks.
+    early_stopping : EarlyStoppingState
+    best : ndarray or None
+        Parameters of the best epoch, where early stopping keeps them.
+    """
+
+    optimizer: Optimizer
+    states: tuple[Array, Array]
+    generator: Mapping[str, Any]
+    seed: int
+    powers: Powers = (1.0, 1.0)
+    step: int = 0
+    epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+    early_stopping: EarlyStoppingState = field(default_factory=EarlyStoppingState)
+    best: Array | None = None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How an epoch's samples fall into steps; batches whose weights are all zero are left out.
+
+    Attributes
+    ----------
+    starts, stops : ndarray of shape (n_steps,), int64
+    totals : ndarray of shape (n_steps,), float64
+    """
+
+    starts: Indices
+    stops: Indices
+    totals: Floats
+
+    @classmethod
+    def of(cls, n_samples: int, batch_size: int, weights: Floats | None, order: Indices) -> Steps:
+        """Cut an order into batches."""
+        starts = np.arange(0, n_samples, batch_size)
+        stops = np.minimum(starts + batch_size, n_samples)
+        if weights is None:
+            return cls(starts, stops, (stops - starts).astype(np.float64))
+        totals = np.array([sum_in_order(weights[order[i:j]]) for i, j in zip(starts, stops, strict=True)])
+        kept = totals > 0
+        return cls(starts[kept], stops[kept], totals[kept])
+
+
+def fit(net: MLP, backend: Backend, data: Batch, plan: Plan, state: TrainingState | None = None) -> History:
+    """Train a network; `MLP.fit` says what happens. Its history is `net.history` from the start."""
+    history = net.history = History(backend=backend.name)
+    training = _Training(net, backend, data, plan, history, state)
+    with progress.display(plan.verbose, plan.epochs) as display:
+        training.run(display)
+    return history
+
+
+class _Training:
+    """A fit under way."""
+
+    def __init__(
+        self, net: MLP, backend: Backend, data: Batch, plan: Plan, history: History, state: TrainingState | None
+    ) -> None:
+        self.net, self.backend, self.data, self.plan, self.history = net, backend, data, plan, history
+        self.state = _fresh_state(net, plan) if state is None else _copy_of(state, net, plan)
+        self.first_epoch = self.state.epoch
+        batches = -(-len(data.X) // plan.batch_size)
+        self.optimizer = plan.optimizer.over(self.state.step + plan.epochs * batches)
+        self.gradient = Parameters.empty(net.spec)
+        self.backup = net.parameters.flat.copy()
+        self.chunk = 1
+        self.is_whole = True  # False while a step is half done, and for good where it went wrong
+
+    def run(self, display: progress.Display) -> None:
+        """Train epoch by epoch until all are done, or something ends it."""
+        try:
+            with DeferredInterrupt() as interrupt:
+                self.history.stopped = self._run_epochs(display, interrupt)
+        finally:
+            self.history.state = self.state if self.is_whole else None
+        early = self.plan.early_stopping
+        if early is not None and early.restore_best and self.state.best is not None:
+            self.net.parameters.flat[...] = self.state.best
+
+    def _run_epochs(self, display: progress.Display, interrupt: DeferredInterrupt) -> str:
+        for number in range(self.plan.epochs):
+            started = time.perf_counter()
+            loss, rate = self._train_epoch(number, interrupt)
+            info = self._look(number, loss, rate, started)
+            self.history.append(info)
+            display.epoch(info)
+            is_over = self._is_over(info)
+            wishes = [callback(self.net, info) for callback in self.plan.callbacks]
+            if any(wish is True for wish in wishes):
+                return "callback"
+            if is_over:
+                return "early stopping"
+            interrupt.check()
+        return "epochs"
+
+    # ---- one epoch
+
+    def _train_epoch(self, number: int, interrupt: DeferredInterrupt) -> tuple[float, float]:
+        """Do the steps of an epoch that are still to do; return its loss and its last learning rate."""
+        state, net = self.state, self.net
+        if not state.losses:
+            state.generator = net.generator.bit_generator.state
+        n_samples = len(self.data.X)
+        order = net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
+        steps = Steps.of(n_samples, self.plan.batch_size, self.data.weights, order)
+        n_steps = steps.starts.size
+        rates = self.optimizer.rates(state.step, n_steps)
+        coefficients, powers = self.optimizer.coefficients(rates, state.powers)
+        run = self._lay_out(order, steps, coefficients, self.optimizer.decay(rates))
+        run.losses[: len(state.losses)] = state.losses
+        self.backup[...] = net.parameters.flat
+        self._do_steps(run, number, interrupt)
+        state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + 1, []
+        return sum_in_order(run.losses * steps.totals) / sum_in_order(steps.totals), float(rates[-1])
+
+    def _lay_out(self, order: Indices, steps: Steps, coefficients: Coefficients, decay: Floats) -> Run:
+        """Return the run of a whole epoch."""
+        return Run(
+            parameters=self.net.parameters,
+            gradient=self.gradient,
+            states=self.state.states,
+            rule=self.optimizer.rule,
+            X=self.data.X,
+            Y=self.data.Y,
+            weights=self.data.weights,
+            order=order,
+            starts=steps.starts,
+            stops=steps.stops,
+            totals=steps.totals,
+            coefficients=coefficients,
+            decay=decay,
+            l2=np.full(steps.starts.size, self.data.l2),
+            losses=np.empty(steps.starts.size),
+            seed=self.state.seed,
+            first_step=self.state.step,
+        )
+
+    def _do_steps(self, run: Run, number: int, interrupt: DeferredInterrupt) -> None:
+        n_steps, done = run.starts.size, len(self.state.losses)
+        while done < n_steps:
+            stop = min(done + self.chunk, n_steps)
+            started = time.perf_counter()
+            self.is_whole = False
+            done = self.backend.train(run, done, stop)
+            if done < stop:
+                self._give_up(run, number, done)
+            self.is_whole = True
+            self.state.losses = run.losses[:done].tolist()
+            self._adapt_chunk(time.perf_counter() - started)
+            interrupt.check()
+        if not np.isfinite(run.parameters.flat).all():
+            self._give_up(run, number, n_steps - 1)
+
+    def _adapt_chunk(self, seconds: float) -> None:
+        if seconds < _CHUNK_SECONDS / 2:
+            self.chunk *= 2
+        elif seconds > 2 * _CHUNK_SECONDS:
+            self.chunk = max(1, self.chunk // 2)
+
+    def _give_up(self, run: Run, number: int, step: int) -> None:
+        """Go back to the start of the epoch and say where it went wrong."""
+        self.is_whole = False
+        layer = _first_bad_layer(self.backend, run, step)
+        self.net.parameters.flat[...] = self.backup
+        raise DivergedError(number, step, layer)
+
+    # ---- after an epoch
+
+    def _look(self, number: int, loss: float, rate: float, started: float) -> EpochInfo:
+        """Return the epoch's figures."""
+        plan, validation = self.plan, self.plan.validation
+        return EpochInfo(
+            epoch=number,
+            n_epochs=plan.epochs,
+            loss=loss,
+            validation_loss=None if validation is None else self.backend.loss(self.net.parameters, validation),
+            metrics=self._metrics(self.data),
+            validation_metrics={} if validation is None else self._metrics(validation),
+            seconds=time.perf_counter() - started,
+            learning_rate=rate,
+        )
+
+    def _metrics(self, data: Batch) -> dict[str, float]:
+        if not self.plan.metrics:
+            return {}
+        A = self.backend.predict(self.net.parameters, data.X)
+        return {name: metric_table.compute(name, A, data.Y, data.weights) for name in self.plan.metrics}
+
+    def _is_over(self, info: EpochInfo) -> bool:
+        """Keep early stopping's books and return whether it ends the fit."""
+        early, state = self.plan.early_stopping, self.state
+        if early is None:
+            return False
+        watched = info.loss if info.validation_loss is None else info.validation_loss
+        epoch = self.first_epoch + info.epoch
+        state.early_stopping = state.early_stopping.update(early, epoch, watched)
+        if state.early_stopping.best_epoch == epoch:
+            self.history.best_epoch = info.epoch
+            if early.restore_best:
+                state.best = np.empty_like(self.backup) if state.best is None else state.best
+                state.best[...] = self.net.parameters.flat
+        return state.early_stopping.is_over(early)
+
+
+def _fresh_state(net: MLP, plan: Plan) -> TrainingState:
+    seed = int(net.generator.integers(1 << 32)) if net.spec.dropout else 0
+    states = empty_states(net.spec, plan.optimizer.rule)
+    return TrainingState(plan.optimizer, states, net.generator.bit_generator.state, seed)
+
+
+def _copy_of(state: TrainingState, net: MLP, plan: Plan) -> TrainingState:
+    """Return a state of the fit's own, after checking that it belongs to this network and optimizer.
+
+    The network's generator is set to where the state has it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it does not.
+    """
+    if not isinstance(state, TrainingState):
+        msg = f"state is {state!r}; expected the TrainingState of an earlier fit, as in history.state"
+        raise TypeError(msg)
+    if state.optimizer != plan.optimizer:
+        msg = f"state belongs to {state.optimizer}, but this fit has optimizer {plan.optimizer}; use the same"
+        raise ValueError(msg)
+    for mine, fresh in zip(state.states, empty_states(net.spec, plan.optimizer.rule), strict=True):
+        if mine.shape != fresh.shape or mine.dtype != fresh.dtype:
+            msg = (
+                f"state holds {mine.size} values of {mine.dtype}, but this network needs {fresh.size} of "
+                f"{fresh.dtype}; "
+                "use the state of a fit of this network"
+            )
+            raise ValueError(msg)
+    net.generator.bit_generator.state = state.generator
+    first, second = (values.copy() for values in state.states)
+    best = None if state.best is None else state.best.copy()
+    return replace(state, states=(first, second), losses=list(state.losses), best=best)
+
+
+def _first_bad_layer(backend: Backend, run: Run, step: int) -> int | None:
+    """Return the first layer with a parameter, else with an output for the step's batch, that is not finite."""
+    for layer, (W, b) in enumerate(zip(run.parameters.weights, run.parameters.biases, strict=True)):
+        if not (np.isfinite(W).all() and np.isfinite(b).all()):
+            return layer
+    X = run.X[run.rows(step)]
+    outputs = [*backend.hidden_activations(run.parameters, X), backend.predict(run.parameters, X)]
+    return next((layer for layer, A in enumerate(outputs) if not np.isfinite(A).all()), None)
