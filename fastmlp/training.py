@@ -178,6 +178,7 @@ class _Training:
         self.backup[...] = net.parameters.flat
         self._do_steps(run, number, interrupt)
         state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + 1, []
+        state.generator = net.generator.bit_generator.state
         return sum_in_order(run.losses * steps.totals) / sum_in_order(steps.totals), float(rates[-1])
 
     def _lay_out(self, order: Indices, steps: Steps, coefficients: Coefficients, decay: Floats) -> Run:

@@ -49,8 +49,9 @@ def _user_cache() -> Path:
 class _Locator(_CacheLocator):
     """Tells Numba the folder."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, file: str) -> None:
         self._name = name
+        self._py_file = file  # Numba names it where a function cannot be cached
 
     def ensure_cache_path(self) -> None:
         """Make the folder, for this user alone, or raise OSError."""
@@ -88,7 +89,7 @@ def check_owner(folder: Path) -> None:
 class _Impl(CompileResultCacheImpl):
     def __init__(self, py_func: Any) -> None:
         self._lineno = py_func.__code__.co_firstlineno
-        self._locator = _Locator(f"{py_func.__module__}.{py_func.__qualname__}")
+        self._locator = _Locator(f"{py_func.__module__}.{py_func.__qualname__}", py_func.__code__.co_filename)
         self._filename_base = self.get_filename_base(py_func.__qualname__, getattr(sys, "abiflags", ""))
 
 

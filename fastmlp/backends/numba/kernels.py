@@ -49,6 +49,7 @@ from fastmlp.backends.numba.products import (
 
 _Z, _A, _DELTA = layout.Z, layout.A, layout.DELTA
 _DROPPED, _FACTORS, _N_BLOCKS = layout.DROPPED, layout.FACTORS, layout.N_BLOCKS
+_INPUT, _FIRST = layout.INPUT, layout.FIRST
 
 # ---- where things are
 
@@ -71,7 +72,7 @@ def block(integers: Any, values: Any, n: int, layer: int, part: int) -> Any:
 
     The network's inputs count as the A of layer -1; the targets as its delta.
     """
-    n_in, n_out = size_of(integers, -1), size_of(integers, integers[N_LAYERS] - 1)
+    n_in, n_out = size_of(integers, _INPUT), size_of(integers, integers[N_LAYERS] - 1)
     if layer < 0:
         return values[: n * n_in] if part == _A else values[n * n_in : n * (n_in + n_out)]
     column = n_in + n_out
@@ -147,7 +148,7 @@ def sample_loss(net: Any, n: int, memory: Any, i: int) -> float:
     size = size_of(integers, last)
     z = block(integers, memory.values, n, last, _Z)[i * size : (i + 1) * size]
     a = block(integers, memory.values, n, last, _A)[i * size : (i + 1) * size]
-    y = block(integers, memory.values, n, -1, _DELTA)[i * size : (i + 1) * size]
+    y = block(integers, memory.values, n, _INPUT, _DELTA)[i * size : (i + 1) * size]
     is_softmax = activation_of(integers, last) == SOFTMAX
     top, shift, total = 0.0, 0.0, 0.0
     if is_softmax:
@@ -197,7 +198,7 @@ def output_delta(net: Any, n: int, weights: Any, total: float, memory: Any) -> N
     last = integers[N_LAYERS] - 1
     size = size_of(integers, last)
     Z, A = block(integers, values, n, last, _Z), block(integers, values, n, last, _A)
-    delta, Y = block(integers, values, n, last, _DELTA), block(integers, values, n, -1, _DELTA)
+    delta, Y = block(integers, values, n, last, _DELTA), block(integers, values, n, _INPUT, _DELTA)
     for i in range(n):
         start, stop = i * size, (i + 1) * size
         share = (weights[i] if weights.size else 1.0) / total
@@ -302,8 +303,8 @@ def add_scaled(factor: float, W: Any, out: Any) -> None:
 def gather(net: Any, samples: Any, rows: Any, memory: Any) -> Any:
     """Copy some samples to the front of the memory, class indices as one-hot rows; return their weights."""
     n = rows.size
-    X, Y = block(net.integers, memory.values, n, -1, _A), block(net.integers, memory.values, n, -1, _DELTA)
-    n_in, n_out = size_of(net.integers, -1), size_of(net.integers, net.integers[N_LAYERS] - 1)
+    X, Y = block(net.integers, memory.values, n, _INPUT, _A), block(net.integers, memory.values, n, _INPUT, _DELTA)
+    n_in, n_out = size_of(net.integers, _INPUT), size_of(net.integers, net.integers[N_LAYERS] - 1)
     weights = memory.wide[memory.wide.size - (n if samples.weights.size else 0) :]
     if samples.labels.size:
         fill(Y, 0)
@@ -352,7 +353,7 @@ def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: A
         output_delta(net, n, weights, total, memory)
         backward(net, n, memory, key[0], l2, trainee.gradient)
         if trainee.input_gradient.size:
-            input_slopes(net, n, 0, memory, trainee.input_gradient)
+            input_slopes(net, n, _FIRST, memory, trainee.input_gradient)
         if rule >= 0:
             update(net, steps, trainee, step, rule)
     return span[1]

@@ -96,7 +96,9 @@ def describe(spec: NetworkSpec, *, strict: bool) -> tuple[Any, Any]:
 
 
 # The blocks of a layer in `Memory.values`, after the gathered X and Y: see `fastmlp.backends.numba.kernels.block`.
-Z, A, DELTA, DROPPED, FACTORS, N_BLOCKS = range(6)
+# NumPy integers: of Python's, Numba compiles a function anew for each value that it is called with.
+Z, A, DELTA, DROPPED, FACTORS, N_BLOCKS = map(np.int64, range(6))
+INPUT, FIRST = np.int64(-1), np.int64(0)  # the layer "before" the first, and the first
 
 
 def memory_size(spec: NetworkSpec, n_rows: int) -> int:
