@@ -166,7 +166,7 @@ ACTIVATIONS = {
     "selu": Activation(selu, selu_derivative, ulp=5),
     "softplus": Activation(softplus, softplus_derivative, ulp=3, positive=True, rectifier=True),
     # The rounding of gelu's inner argument weighs as much as that argument is large, up to 745; of z it is 5 ulp.
-    "gelu": Activation(gelu, gelu_derivative, ulp=2500),
+    "gelu": Activation(gelu, gelu_derivative, ulp=2500, rectifier=True),
     "silu": Activation(silu, silu_derivative, ulp=4, rectifier=True),
     "exp": Activation(exp, exp_derivative, ulp=1, hidden=False, positive=True),
 }

@@ -115,7 +115,8 @@ def check_sample_weight(sample_weight: object, n_samples: int) -> Floats | None:
         row = int(np.argmax(weights < 0))
         msg = f"sample_weight[{row}] is {weights[row]:g}; expected weights not below 0"
         raise ValueError(msg)
-    total = sum_in_order(weights)
+    with np.errstate(over="ignore"):
+        total = sum_in_order(weights)
     if not 0 < total < math.inf:
         msg = f"sample_weight sums to {total:g}; expected a positive, finite sum"
         raise ValueError(msg)
@@ -126,6 +127,9 @@ def _as_numbers(what: str, values: object) -> Array:
     if hasattr(values, "toarray") and not isinstance(values, np.ndarray):  # SciPy's sparse matrices
         msg = f"{what} is a {type(values).__name__}; expected a dense array, so use {what}.toarray()"
         raise TypeError(msg)
+    if np.ma.is_masked(values):
+        msg = f"{what} is a masked array with masked entries; expected a value everywhere, so fill or drop them"
+        raise ValueError(msg)
     try:
         array: Array = np.asarray(values)
     except ValueError:
@@ -162,23 +166,16 @@ def _check_length(what: str, array: Array, n_samples: int) -> None:
 
 def _check_labels(array: Array, n_classes: int) -> Array:
     """Return class indices as int64."""
-    labels = array if array.dtype.kind in "iu" else _whole(array)
-    wrong = (labels < 0) | (labels >= n_classes)
+    is_whole = np.equal(array, np.rint(array)) if array.dtype.kind == "f" else np.True_
+    wrong = ~((array >= 0) & (array < n_classes) & is_whole)
     if wrong.any():
         row = int(np.argmax(wrong))
-        msg = f"Y[{row}] is {labels[row]}; expected class indices from 0 to {n_classes - 1} for {n_classes} outputs"
+        msg = (
+            f"Y[{row}] is {array[row]}; expected class indices, whole numbers from 0 to {n_classes - 1} for "
+            f"{n_classes} outputs"
+        )
         raise ValueError(msg)
-    return np.require(labels, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
-
-
-def _whole(array: Array) -> Array:
-    numbers = array.astype(np.float64)
-    wrong = ~np.isfinite(numbers) | (numbers != np.rint(numbers))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        msg = f"Y[{row}] is {array[row]}; expected class indices, which are whole numbers"
-        raise ValueError(msg)
-    return numbers.astype(np.int64)
+    return np.require(array, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def _check_domain(Y: Array, loss: str) -> None:

@@ -124,9 +124,9 @@ def make_spec(
 ) -> NetworkSpec:
     """Return the spec for a user's arguments: one activation name may stand for all hidden layers."""
     sizes = _as_sizes(layer_sizes)
-    names = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
-    if isinstance(activation, str):
+    if isinstance(activation, str) or not isinstance(activation, Sequence):
         check_name("activation", activation, HIDDEN_ACTIVATIONS)  # also where there is no hidden layer
+    names = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
     return NetworkSpec(sizes, names, output_activation, loss, _dtype_name(dtype), l2, dropout)
 
 
