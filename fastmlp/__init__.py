@@ -3,6 +3,7 @@
 from fastmlp import schedules
 from fastmlp.backends import available_backends
 from fastmlp.errors import DivergedError
+from fastmlp.gradcheck import check_gradients, compare_backends
 from fastmlp.history import EarlyStopping, EpochInfo, History
 from fastmlp.network import MLP
 from fastmlp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -27,5 +28,7 @@ __all__ = [
     "RMSprop",
     "TrainingState",
     "available_backends",
+    "check_gradients",
+    "compare_backends",
     "schedules",
 ]

@@ -74,17 +74,15 @@ def check_Y(spec: NetworkSpec, Y: object, n_samples: int) -> Array:
     """
     array = _as_numbers("Y", Y)
     takes_labels = LOSSES[spec.loss].domain == "distribution"
-    if array.ndim == 1 and takes_labels:
-        _check_length("Y", array, n_samples)
+    if takes_labels and array.shape == (n_samples,):
         return _check_labels(array, spec.n_outputs)
-    if array.ndim == 1 and spec.n_outputs == 1:
-        _check_length("Y", array, n_samples)
+    if spec.n_outputs == 1 and array.shape == (n_samples,):
         array = array.reshape(-1, 1)
     if array.shape != (n_samples, spec.n_outputs):
         also = f" or class indices of shape ({n_samples},)" if takes_labels else ""
         also = also or (f" or ({n_samples},)" if spec.n_outputs == 1 else "")
         msg = (
-            f"Y has shape {array.shape}, but {n_samples} samples and {spec.n_outputs} outputs "
+            f"Y has shape {array.shape}, but {_count(n_samples, 'sample')} of X and {_count(spec.n_outputs, 'output')} "
             f"(layer_sizes={spec.layer_sizes}) need shape ({n_samples}, {spec.n_outputs}){also}"
         )
         raise ValueError(msg)
@@ -109,7 +107,11 @@ def check_sample_weight(sample_weight: object, n_samples: int) -> Floats | None:
     if array.ndim != 1:
         msg = f"sample_weight has shape {array.shape}, but expected one weight a sample, shape ({n_samples},)"
         raise ValueError(msg)
-    _check_length("sample_weight", array, n_samples)
+    if len(array) != n_samples:
+        msg = (
+            f"sample_weight has shape {array.shape}, but X has {_count(n_samples, 'sample')}; give one weight a sample"
+        )
+        raise ValueError(msg)
     weights = _cast("sample_weight", array, "float64")
     if np.min(weights) < 0:
         row = int(np.argmax(weights < 0))
@@ -158,10 +160,8 @@ def _cast(what: str, array: Array, dtype: str) -> Array:
     raise ValueError(msg)
 
 
-def _check_length(what: str, array: Array, n_samples: int) -> None:
-    if len(array) != n_samples:
-        msg = f"{what} has {len(array)} entries (shape {array.shape}), but X has {n_samples} samples"
-        raise ValueError(msg)
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _check_labels(array: Array, n_classes: int) -> Array:

@@ -22,6 +22,7 @@ from fastmlp.history import EarlyStopping, EarlyStoppingState, EpochInfo, Histor
 from fastmlp.interrupts import DeferredInterrupt
 from fastmlp.optimizers import Coefficients, Optimizer, Powers
 from fastmlp.parameters import Array, Parameters
+from fastmlp.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from fastmlp.network import MLP
@@ -52,7 +53,10 @@ class TrainingState:
 
     Attributes
     ----------
+    spec : NetworkSpec
     optimizer : Optimizer
+    batches : tuple
+        (n_samples, batch_size, whether they are shuffled): what an epoch under way consists of.
     states : tuple of ndarray
         What the optimizer keeps for every parameter, now.
     generator : dict
@@ -70,7 +74,9 @@ class TrainingState:
         Parameters of the best epoch, where early stopping keeps them.
     """
 
+    spec: NetworkSpec
     optimizer: Optimizer
+    batches: tuple[int, int, bool]
     states: tuple[Array, Array]
     generator: Mapping[str, Any]
     seed: int
@@ -110,8 +116,9 @@ class Steps:
 
 def fit(net: MLP, backend: Backend, data: Batch, plan: Plan, state: TrainingState | None = None) -> History:
     """Train a network; `MLP.fit` says what happens. Its history is `net.history` from the start."""
-    history = net.history = History(backend=backend.name)
+    history = History(backend=backend.name)
     training = _Training(net, backend, data, plan, history, state)
+    net.history = history
     with progress.display(plan.verbose, plan.epochs) as display:
         training.run(display)
     return history
@@ -124,7 +131,7 @@ class _Training:
         self, net: MLP, backend: Backend, data: Batch, plan: Plan, history: History, state: TrainingState | None
     ) -> None:
         self.net, self.backend, self.data, self.plan, self.history = net, backend, data, plan, history
-        self.state = _fresh_state(net, plan) if state is None else _copy_of(state, net, plan)
+        self.state = _fresh_state(net, data, plan) if state is None else _copy_of(state, net, data, plan)
         self.first_epoch = self.state.epoch
         batches = -(-len(data.X) // plan.batch_size)
         self.optimizer = plan.optimizer.over(self.state.step + plan.epochs * batches)
@@ -153,7 +160,7 @@ class _Training:
             display.epoch(info)
             is_over = self._is_over(info)
             wishes = [callback(self.net, info) for callback in self.plan.callbacks]
-            if any(wish is True for wish in wishes):
+            if any(isinstance(wish, bool | np.bool_) and wish for wish in wishes):
                 return "callback"
             if is_over:
                 return "early stopping"
@@ -270,13 +277,18 @@ class _Training:
         return state.early_stopping.is_over(early)
 
 
-def _fresh_state(net: MLP, plan: Plan) -> TrainingState:
+def _batches(data: Batch, plan: Plan) -> tuple[int, int, bool]:
+    return len(data.X), plan.batch_size, plan.shuffle
+
+
+def _fresh_state(net: MLP, data: Batch, plan: Plan) -> TrainingState:
     seed = int(net.generator.integers(1 << 32)) if net.spec.dropout else 0
     states = empty_states(net.spec, plan.optimizer.rule)
-    return TrainingState(plan.optimizer, states, net.generator.bit_generator.state, seed)
+    generator = net.generator.bit_generator.state
+    return TrainingState(net.spec, plan.optimizer, _batches(data, plan), states, generator, seed)
 
 
-def _copy_of(state: TrainingState, net: MLP, plan: Plan) -> TrainingState:
+def _copy_of(state: TrainingState, net: MLP, data: Batch, plan: Plan) -> TrainingState:
     """Return a state of the fit's own, after checking that it belongs to this network and optimizer.
 
     The network's generator is set to where the state has it.
@@ -289,21 +301,23 @@ def _copy_of(state: TrainingState, net: MLP, plan: Plan) -> TrainingState:
     if not isinstance(state, TrainingState):
         msg = f"state is {state!r}; expected the TrainingState of an earlier fit, as in history.state"
         raise TypeError(msg)
+    if state.spec != net.spec:
+        msg = f"state belongs to the network {state.spec.describe()}, but this one is {net.spec.describe()}"
+        raise ValueError(msg)
     if state.optimizer != plan.optimizer:
         msg = f"state belongs to {state.optimizer}, but this fit has optimizer {plan.optimizer}; use the same"
         raise ValueError(msg)
-    for mine, fresh in zip(state.states, empty_states(net.spec, plan.optimizer.rule), strict=True):
-        if mine.shape != fresh.shape or mine.dtype != fresh.dtype:
-            msg = (
-                f"state holds {mine.size} values of {mine.dtype}, but this network needs {fresh.size} of "
-                f"{fresh.dtype}; "
-                "use the state of a fit of this network"
-            )
-            raise ValueError(msg)
+    batches = _batches(data, plan)
+    if state.losses and state.batches != batches:
+        msg = (
+            f"state stands within an epoch with (n_samples, batch_size, shuffle) = {state.batches}, but this fit has "
+            f"{batches}; use the same"
+        )
+        raise ValueError(msg)
     net.generator.bit_generator.state = state.generator
     first, second = (values.copy() for values in state.states)
     best = None if state.best is None else state.best.copy()
-    return replace(state, states=(first, second), losses=list(state.losses), best=best)
+    return replace(state, batches=batches, states=(first, second), losses=list(state.losses), best=best)
 
 
 def _first_bad_layer(backend: Backend, run: Run, step: int) -> int | None:

@@ -36,14 +36,13 @@ from fastmlp.backends.numba.layout import (
     STRICT,
 )
 from fastmlp.backends.numba.products import (
+    bias_gradient,
     fast_affine,
     fast_back,
-    fast_bias_gradient,
     fast_weight_gradient,
     fill,
     strict_affine,
     strict_back,
-    strict_bias_gradient,
     strict_weight_gradient,
 )
 
@@ -254,10 +253,9 @@ def backward(net: Any, n: int, memory: Any, dropping: bool, l2: float, gradient:
         delta, inputs = block(integers, values, n, layer, _DELTA), inputs_of(net, values, n, layer, dropping)
         if integers[STRICT]:
             strict_weight_gradient(n, inputs, delta, memory.wide, dW)
-            strict_bias_gradient(n, delta, memory.wide, db)
         else:
             fast_weight_gradient(n, inputs, delta, dW)
-            fast_bias_gradient(n, delta, db)
+        bias_gradient(n, delta, memory.wide, db)
         if l2 != 0.0:
             add_scaled(l2, W, dW)
         if layer:

@@ -45,7 +45,7 @@ class Samples(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Scratch: `values` of the network's dtype, `wide` float64 sums for strict products."""
+    """Scratch: `values` of the network's dtype, `wide` float64 sums, and at its end the weights of a batch."""
 
     values: Any
     wide: Any
@@ -97,8 +97,8 @@ def describe(spec: NetworkSpec, *, strict: bool) -> tuple[Any, Any]:
 
 # The blocks of a layer in `Memory.values`, after the gathered X and Y: see `fastmlp.backends.numba.kernels.block`.
 # NumPy integers: of Python's, Numba compiles a function anew for each value that it is called with.
-Z, A, DELTA, DROPPED, FACTORS, N_BLOCKS = map(np.int64, range(6))
-INPUT, FIRST = np.int64(-1), np.int64(0)  # the layer "before" the first, and the first
+_integers: Any = map(np.int64, (0, 1, 2, 3, 4, 5, -1, 0))
+Z, A, DELTA, DROPPED, FACTORS, N_BLOCKS, INPUT, FIRST = _integers  # INPUT is the layer "before" the first
 
 
 def memory_size(spec: NetworkSpec, n_rows: int) -> int:
@@ -117,6 +117,6 @@ def activations(spec: NetworkSpec, values: Any, n_rows: int) -> list[Any]:
 
 
 def wide_size(spec: NetworkSpec, n_rows: int, *, strict: bool) -> int:
-    """Return how many binary64 values a batch needs: the sums of the largest strict product, and sample weights."""
-    sums = max((fan_in + 1) * fan_out for fan_in, fan_out in spec.shapes) if strict else 0
+    """Return how many binary64 values a batch needs: the sums of the largest product, and sample weights."""
+    sums = max(fan_in * fan_out if strict else fan_out for fan_in, fan_out in spec.shapes)
     return sums + n_rows

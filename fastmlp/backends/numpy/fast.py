@@ -129,12 +129,13 @@ def _momentum(w: Array, g: Array, states: tuple[Array, Array], c: list[float], w
     np.multiply(g, rate, out=work)
     np.multiply(s, momentum, out=s)
     np.subtract(s, work, out=s)
-    if ahead:  # Nesterov: the gradient's part, and the velocity shrunk once more
-        np.subtract(w, work, out=w)
-        np.multiply(s, velocity, out=work)
-        np.add(w, work, out=w)
-    else:
+    if ahead == 0.0 and velocity == 1.0:  # all but Nesterov's
         np.add(w, s, out=w)
+        return
+    np.multiply(work, ahead, out=work)
+    np.subtract(w, work, out=w)
+    np.multiply(s, velocity, out=work)
+    np.add(w, work, out=w)
 
 
 def _adam(w: Array, g: Array, states: tuple[Array, Array], c: list[float], work: Array) -> None:
