@@ -1,0 +1,1 @@
+"""Tests of fastmlp: conformance of the backends, and everything that judges them."""
