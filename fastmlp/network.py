@@ -76,6 +76,7 @@ class MLP:
     Examples
     --------
     >>> import numpy as np
+    >>> from fastmlp import MLP, SGD
     >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     >>> y = np.array([0, 1, 1, 0])
     >>> net = MLP((2, 8, 1), activation="tanh", seed=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +72,9 @@ class TrainingState:
     early_stopping : EarlyStoppingState
     best : ndarray or None
         Parameters of the best epoch, where early stopping keeps them.
+    last : ndarray or None
+        Parameters of the last epoch, where the best were put into the network in their place: a fit that goes on
+        from here goes on from these.
     """
 
     spec: NetworkSpec
@@ -86,6 +89,7 @@ class TrainingState:
     losses: list[float] = field(default_factory=list)
     early_stopping: EarlyStoppingState = field(default_factory=EarlyStoppingState)
     best: Array | None = None
+    last: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ class _Training:
         self.state = _fresh_state(net, data, plan) if state is None else _copy_of(state, net, data, plan)
         self.first_epoch = self.state.epoch
         batches = -(-len(data.X) // plan.batch_size)
-        self.optimizer = plan.optimizer.over(self.state.step + plan.epochs * batches)
+        self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * batches)
         self.gradient = Parameters.empty(net.spec)
         self.backup = net.parameters.flat.copy()
         self.chunk = 1
@@ -149,6 +153,7 @@ class _Training:
             self.history.state = self.state if self.is_whole else None
         early = self.plan.early_stopping
         if early is not None and early.restore_best and self.state.best is not None:
+            self.state.last = self.net.parameters.flat.copy()
             self.net.parameters.flat[...] = self.state.best
 
     def _run_epochs(self, display: progress.Display, interrupt: DeferredInterrupt) -> str:
@@ -291,7 +296,7 @@ def _fresh_state(net: MLP, data: Batch, plan: Plan) -> TrainingState:
 def _copy_of(state: TrainingState, net: MLP, data: Batch, plan: Plan) -> TrainingState:
     """Return a state of the fit's own, after checking that it belongs to this network and optimizer.
 
-    The network's generator is set to where the state has it.
+    The network's generator, and parameters that the best have replaced, are set to where the state has them.
 
     Raises
     ------
@@ -302,7 +307,9 @@ def _copy_of(state: TrainingState, net: MLP, data: Batch, plan: Plan) -> Trainin
         msg = f"state is {state!r}; expected the TrainingState of an earlier fit, as in history.state"
         raise TypeError(msg)
     if state.spec != net.spec:
-        msg = f"state belongs to the network {state.spec.describe()}, but this one is {net.spec.describe()}"
+        name = next(f.name for f in fields(net.spec) if getattr(state.spec, f.name) != getattr(net.spec, f.name))
+        theirs, ours = getattr(state.spec, name), getattr(net.spec, name)
+        msg = f"state belongs to a network with {name}={theirs!r}, but this one has {name}={ours!r}"
         raise ValueError(msg)
     if state.optimizer != plan.optimizer:
         msg = f"state belongs to {state.optimizer}, but this fit has optimizer {plan.optimizer}; use the same"
@@ -315,9 +322,11 @@ def _copy_of(state: TrainingState, net: MLP, data: Batch, plan: Plan) -> Trainin
         )
         raise ValueError(msg)
     net.generator.bit_generator.state = state.generator
+    if state.last is not None:
+        net.parameters.flat[...] = state.last
     first, second = (values.copy() for values in state.states)
     best = None if state.best is None else state.best.copy()
-    return replace(state, batches=batches, states=(first, second), losses=list(state.losses), best=best)
+    return replace(state, batches=batches, states=(first, second), losses=list(state.losses), best=best, last=None)
 
 
 def _first_bad_layer(backend: Backend, run: Run, step: int) -> int | None:
