@@ -166,14 +166,12 @@ class NumbaBackend:
     @contextmanager
     def _memory(self, n_rows: int) -> Iterator[layout.Memory]:
         """Lend scratch memory for at least `n_rows`: each call has its own, so calls may run in many threads."""
-        size = layout.memory_size(self.spec, n_rows)
         try:
             memory = self._free.pop()  # atomic, unlike asking first whether one is there
         except IndexError:
             memory = None
-        if memory is None or memory.values.size < size:
-            wide = layout.wide_size(self.spec, n_rows, strict=self.strict)
-            memory = layout.Memory(np.empty(size, self.spec.dtype), np.empty(wide))
+        if memory is None or memory.weights.size < n_rows:
+            memory = layout.new_memory(self.spec, n_rows, strict=self.strict)
         try:
             yield memory
         finally:

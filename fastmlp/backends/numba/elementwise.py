@@ -16,7 +16,7 @@ from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.layout import ACTIVATION_CODES, LOSS_CODES, RULE_CODES
 from fastmlp.elementary import exp, log, sigmoid, softplus, tanh
 
-_IDENTITY, _SIGMOID, _TANH, _RELU, _LEAKY_RELU, _ELU, _SELU, _SOFTPLUS, _GELU, _SILU, _EXP = (
+_IDENTITY, _SIGMOID, _TANH, _RELU, _LEAKY_RELU, _ELU, _SELU, _SOFTPLUS, _GELU, _SILU, _ = (
     ACTIVATION_CODES[name] for name in activations.ACTIVATIONS
 )
 SOFTMAX = ACTIVATION_CODES[activations.SOFTMAX]
@@ -56,8 +56,8 @@ _exp = _forward_loop(exp)
 
 
 @exact
-def activate(code: int, size: int, z: Any, a: Any) -> None:
-    """Write the activation of z to a, both flat with rows of `size`."""
+def activate(code: int, z: Any, a: Any) -> None:
+    """Write the activation of z to a, both flat; softmax has a function of its own."""
     if code == _RELU:
         _relu(z, a)
     elif code == _IDENTITY:
@@ -79,10 +79,8 @@ def activate(code: int, size: int, z: Any, a: Any) -> None:
         _gelu(z, a)
     elif code == _SILU:
         _silu(z, a)
-    elif code == _EXP:
-        _exp(z, a)
     else:
-        _softmax(size, z, a)
+        _exp(z, a)
 
 
 @exact
@@ -148,27 +146,20 @@ def top_of(z: Any) -> float:
 
 
 @exact
-def _sum_of_powers(z: Any, top: float) -> float:
-    total = 0.0
-    for j in range(z.size):
-        total += exp(np.float64(z[j]) - top)
-    return total
-
-
-@exact
-def _softmax(size: int, Z: Any, A: Any) -> None:
-    for i in range(0, Z.size, size):
-        z, a = Z[i : i + size], A[i : i + size]
+def softmax(size: int, Z: Any, A: Any, wide: Any, log_sums: Any) -> None:
+    """Write softmax of the rows of Z to A, and of each row log(sum of e**(z - top)), its largest entry being top."""
+    powers = wide[:size]
+    for i in range(log_sums.size):
+        z, a = Z[i * size : (i + 1) * size], A[i * size : (i + 1) * size]
         top = top_of(z)
-        total = _sum_of_powers(z, top)
-        for j in range(z.size):
-            a[j] = exp(np.float64(z[j]) - top) / total
-
-
-@exact
-def log_of_sum(z: Any, top: float) -> float:
-    """Return the logarithm of the sum of e**(z - top), so that log softmax is (z - top) minus it."""
-    return log(_sum_of_powers(z, top))
+        for j in range(size):
+            powers[j] = exp(np.float64(z[j]) - top)
+        total = 0.0
+        for j in range(size):
+            total += powers[j]
+        for j in range(size):
+            a[j] = powers[j] / total
+        log_sums[i] = log(total)
 
 
 _MSE, _SQUARED_ERROR, _MAE, _HUBER, _CROSS_ENTROPY, _BINARY_CROSS_ENTROPY, _POISSON = (

@@ -18,10 +18,10 @@ from fastmlp.backends.numba.elementwise import (
     activate,
     apply_rule,
     derivative,
-    log_of_sum,
     loss_slope,
     loss_value,
     multiply_derivative,
+    softmax,
     top_of,
 )
 from fastmlp.backends.numba.jit import exact
@@ -117,7 +117,10 @@ def forward(net: Any, n: int, memory: Any, key: Any) -> None:
             strict_affine(n, inputs, W, b, memory.wide, Z)
         else:
             fast_affine(n, inputs, W, b, Z)
-        activate(activation_of(integers, layer), b.size, Z, A)
+        if activation_of(integers, layer) == SOFTMAX:
+            softmax(b.size, Z, A, memory.wide, memory.log_sums[:n])
+        else:
+            activate(activation_of(integers, layer), Z, A)
         if key[0] and layer < integers[N_LAYERS] - 1:
             drop(net, n, layer, values, key)
 
@@ -149,14 +152,12 @@ def sample_loss(net: Any, n: int, memory: Any, i: int) -> float:
     a = block(integers, memory.values, n, last, _A)[i * size : (i + 1) * size]
     y = block(integers, memory.values, n, _INPUT, _DELTA)[i * size : (i + 1) * size]
     is_softmax = activation_of(integers, last) == SOFTMAX
-    top, shift, total = 0.0, 0.0, 0.0
-    if is_softmax:
-        top = top_of(z)
-        shift = log_of_sum(z, top)
+    top = top_of(z) if is_softmax else 0.0
+    total = 0.0
     for j in range(size):
         logit = np.float64(z[j])
-        if is_softmax:
-            logit = (logit - top) - shift
+        if is_softmax:  # the loss takes log A
+            logit = (logit - top) - memory.log_sums[i]
         total += loss_value(integers[LOSS], integers[LINKED], logit, np.float64(a[j]), np.float64(y[j]))
     return total / size if integers[AVERAGED] else total
 
@@ -303,7 +304,7 @@ def gather(net: Any, samples: Any, rows: Any, memory: Any) -> Any:
     n = rows.size
     X, Y = block(net.integers, memory.values, n, _INPUT, _A), block(net.integers, memory.values, n, _INPUT, _DELTA)
     n_in, n_out = size_of(net.integers, _INPUT), size_of(net.integers, net.integers[N_LAYERS] - 1)
-    weights = memory.wide[memory.wide.size - (n if samples.weights.size else 0) :]
+    weights = memory.weights[: n if samples.weights.size else 0]
     if samples.labels.size:
         fill(Y, 0)
     for i in range(n):

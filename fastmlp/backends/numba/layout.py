@@ -45,10 +45,15 @@ class Samples(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Scratch: `values` of the network's dtype, `wide` float64 sums, and at its end the weights of a batch."""
+    """Scratch: `values` of the network's dtype, and `wide`, float64, for the sums of a product.
+
+    Of each row of a batch, also float64: its weight, and the logarithm of the sum that its softmax divides by.
+    """
 
     values: Any
     wide: Any
+    weights: Any
+    log_sums: Any
 
 
 class Steps(NamedTuple):
@@ -116,7 +121,8 @@ def activations(spec: NetworkSpec, values: Any, n_rows: int) -> list[Any]:
     return found
 
 
-def wide_size(spec: NetworkSpec, n_rows: int, *, strict: bool) -> int:
-    """Return how many binary64 values a batch needs: the sums of the largest product, and sample weights."""
+def new_memory(spec: NetworkSpec, n_rows: int, *, strict: bool) -> Memory:
+    """Return memory for a batch of up to `n_rows`."""
     sums = max(fan_in * fan_out if strict else fan_out for fan_in, fan_out in spec.shapes)
-    return sums + n_rows
+    values = np.empty(memory_size(spec, n_rows), spec.dtype)
+    return Memory(values, np.empty(sums), np.empty(n_rows), np.empty(n_rows))

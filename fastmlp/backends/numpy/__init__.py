@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import numpy as np
 
@@ -16,18 +15,18 @@ from fastmlp import dropout as masks
 from fastmlp.backends.base import (
     Batch,
     Dropout,
-    Floats,
     Run,
     dense_rows,
+    sum_in_order,
     train_by_batches,
 )
 from fastmlp.backends.numpy.fast import FastArithmetic
 from fastmlp.backends.numpy.strict import StrictArithmetic
 from fastmlp.backends.numpy.workspace import Views, Workspace, WorkspacePool
-from fastmlp.losses import LOSSES
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
+_ONE_HOT_TABLE = 512  # outputs up to which a table of all one-hot rows is worth its memory
 _BLOCK = 4096  # rows that predict and loss take through all layers at once: bounds their memory
 
 
@@ -38,7 +37,6 @@ class NumpyBackend:
 
     def __init__(self, spec: NetworkSpec, *, strict: bool = False, threads: int | None = None) -> None:
         self.spec = spec
-        self._averaged = LOSSES[spec.loss].averaged
         self.arithmetic = StrictArithmetic(spec) if strict else FastArithmetic(spec)
         self._pool = WorkspacePool(spec)
         self._limit_threads = _thread_limit(threads)
@@ -64,19 +62,7 @@ class NumpyBackend:
         hashes = masks.unit_hash(key, np.arange(n_rows)[:, None], np.arange(n_units))
         np.multiply(hashes >= masks.threshold(self.spec.dropout), 1.0 / (1.0 - self.spec.dropout), out=out)
 
-    # ---- loss and gradient
-
-    def _sample_losses(self, views: Views, Y: Array) -> Floats:
-        """Return each sample's loss."""
-        totals = self.arithmetic.sample_losses(views.Z[-1], views.A[-1], Y, views.scratch[-1])
-        return totals / self.spec.n_outputs if self._averaged else totals
-
-    def _output_delta(self, batch: Batch, views: Views, Y: Array) -> None:
-        """Write d loss / d Z of the last layer."""
-        shares: Any = 1.0 / batch.total if batch.weights is None else (batch.weights / batch.total)[:, None]
-        if self._averaged:
-            shares = shares / self.spec.n_outputs
-        self.arithmetic.output_delta(views.Z[-1], views.A[-1], Y, shares, views.delta[-1], views.scratch[-1])
+    # ---- backward
 
     def _backward(
         self, parameters: Parameters, X: Array, views: Views, gradient: Parameters | None, *, dropped: bool, l2: float
@@ -89,7 +75,7 @@ class NumpyBackend:
             if gradient is not None:
                 inputs = outputs[i - 1] if i else X
                 arithmetic.weight_gradient(inputs, delta, gradient.weights[i])
-                arithmetic.bias_gradient(delta, views.ones, gradient.biases[i])
+                arithmetic.bias_gradient(delta, views.scratch[i], gradient.biases[i])
                 if l2:
                     arithmetic.add_scaled(l2, W, gradient.weights[i])
             if i:
@@ -100,12 +86,6 @@ class NumpyBackend:
                 arithmetic.multiply_derivative(
                     names[i - 1], views.Z[i - 1], views.A[i - 1], before, views.scratch[i - 1]
                 )
-
-    def _mean(self, losses: Floats, batch: Batch, parameters: Parameters) -> float:
-        if batch.weights is not None:
-            losses = losses * batch.weights
-        mean = self.arithmetic.total(losses) / batch.total
-        return mean + 0.5 * batch.l2 * self.arithmetic.sum_of_squares(parameters) if batch.l2 else mean
 
     # ---- the contract
 
@@ -128,8 +108,10 @@ class NumpyBackend:
         """Return the loss, l2 included."""
         losses = np.empty(len(batch.X))
         for rows, views in self._blocks(parameters, batch.X):
-            losses[rows] = self._sample_losses(views, dense_rows(batch.Y, rows, views.Y))
-        return self._mean(losses, batch, parameters)
+            Y = dense_rows(batch.Y, rows, views.Y)
+            losses[rows] = self.arithmetic.sample_losses(views.Z[-1], views.A[-1], Y, views.scratch[-1])
+        total = sum_in_order(losses if batch.weights is None else losses * batch.weights)
+        return self._with_penalty(total / batch.total, parameters, batch.l2)
 
     def loss_and_gradient(
         self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
@@ -137,18 +119,16 @@ class NumpyBackend:
         """Write the gradient and return the loss."""
         with self._computing(len(batch.X)) as workspace:
             views = workspace.views(len(batch.X))
-            return self.gradient_into(
-                parameters, batch, dense_rows(batch.Y, slice(None), views.Y), views, gradient, dropout
-            )
+            Y = dense_rows(batch.Y, slice(None), views.Y)
+            return self.gradient_into(gradient, parameters, batch, Y, views, dropout)
 
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
         out = np.empty_like(batch.X)
         with self._computing(len(batch.X)) as workspace:
             views = workspace.views(len(batch.X))
-            self._forward(parameters, batch.X, views)
-            self._output_delta(batch, views, dense_rows(batch.Y, slice(None), views.Y))
-            self._backward(parameters, batch.X, views, None, dropped=False, l2=0.0)
+            Y = dense_rows(batch.Y, slice(None), views.Y)
+            self.gradient_into(None, parameters, batch, Y, views, None)
             self.arithmetic.back(views.delta[0], parameters.weights[0], out)
         return out
 
@@ -162,19 +142,23 @@ class NumpyBackend:
 
     def gradient_into(
         self,
+        gradient: Parameters | None,
         parameters: Parameters,
         batch: Batch,
         Y: Array,
         views: Views,
-        gradient: Parameters,
         dropout: Dropout | None,
     ) -> float:
-        """Write the gradient of a batch, its targets dense, and return its loss."""
+        """Write the gradient of a batch, where one is wanted, and return its loss; `Y` are its targets as rows."""
         self._forward(parameters, batch.X, views, dropout)
-        losses = self._sample_losses(views, Y)
-        self._output_delta(batch, views, Y)
+        Z, A, scratch = views.Z[-1], views.A[-1], views.scratch[-1]
+        total = self.arithmetic.total_loss(Z, A, Y, batch.weights, scratch)
+        self.arithmetic.output_delta(Z, A, Y, batch, views.delta[-1], scratch, one_hot=batch.Y.ndim == 1)
         self._backward(parameters, batch.X, views, gradient, dropped=dropout is not None, l2=batch.l2)
-        return self._mean(losses, batch, parameters)
+        return self._with_penalty(total / batch.total, parameters, batch.l2)
+
+    def _with_penalty(self, loss: float, parameters: Parameters, l2: float) -> float:
+        return loss + 0.5 * l2 * self.arithmetic.sum_of_squares(parameters) if l2 else loss
 
     def _blocks(self, parameters: Parameters, X: Array) -> Iterator[tuple[slice, Views]]:
         """Run X forward a block of rows at a time."""
@@ -197,32 +181,36 @@ class _Trainer:
 
     def __init__(self, backend: NumpyBackend, workspace: Workspace, run: Run) -> None:
         self._backend, self._workspace, self._run = backend, workspace, run
-        self._work = np.empty_like(run.parameters.flat)
+        self._update = backend.arithmetic.updater(run)
+        self._totals, self._l2, self._decay = run.totals.tolist(), run.l2.tolist(), run.decay.tolist()
+        n_outputs = backend.spec.n_outputs
+        self._one_hot = np.eye(n_outputs, dtype=run.X.dtype) if n_outputs <= _ONE_HOT_TABLE else None
 
     def gather(self, step: int) -> Batch:
         run, rows = self._run, self._run.rows(step)
         views = self._workspace.views(rows.size)
-        # With mode="clip" take writes to `out` directly; the rows are a permutation, so nothing is clipped.
-        np.take(run.X, rows, axis=0, out=views.X, mode="clip")
-        if run.Y.ndim > 1:
-            np.take(run.Y, rows, axis=0, out=views.Y, mode="clip")
-        else:
-            dense_rows(run.Y, rows, views.Y)
+        # With "clip" take writes to the array directly; the rows are a permutation, so nothing is clipped.
+        run.X.take(rows, 0, views.X, "clip")
+        Y = run.Y.take(rows) if run.Y.ndim == 1 else run.Y.take(rows, 0, views.Y, "clip")
         weights = None if run.weights is None else run.weights[rows]
-        return Batch(views.X, views.Y, weights, float(run.totals[step]), float(run.l2[step]))
+        return Batch(views.X, Y, weights, self._totals[step], self._l2[step])
 
     def loss_and_gradient(self, batch: Batch, dropout: Dropout | None) -> float:
         run, views = self._run, self._workspace.views(len(batch.X))
-        return self._backend.gradient_into(run.parameters, batch, batch.Y, views, run.gradient, dropout)
+        if batch.Y.ndim > 1:
+            Y = batch.Y
+        elif self._one_hot is not None:
+            Y = self._one_hot.take(batch.Y, 0, views.Y, "clip")
+        else:
+            Y = dense_rows(batch.Y, slice(None), views.Y)
+        return self._backend.gradient_into(run.gradient, run.parameters, batch, Y, views, dropout)
 
     def update(self, step: int) -> None:
         """Decay the weights, then apply the rule."""
-        run, arithmetic, decay = self._run, self._backend.arithmetic, float(self._run.decay[step])
-        if decay:
-            for W in run.parameters.weights:
-                arithmetic.add_scaled(-decay, W, W)
-        c = run.coefficients[step].tolist()
-        arithmetic.update(run.rule, run.parameters.flat, run.gradient.flat, run.states, c, self._work)
+        if self._decay[step]:
+            for W in self._run.parameters.weights:
+                self._backend.arithmetic.add_scaled(-self._decay[step], W, W)
+        self._update(step)
 
 
 def _thread_limit(threads: int | None) -> Callable[[], AbstractContextManager[object]]:

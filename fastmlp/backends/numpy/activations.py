@@ -31,7 +31,7 @@ def _identity(Z: Array, A: Array, scratch: Scratch) -> None:
 def _sigmoid(Z: Array, A: Array, scratch: Scratch) -> None:
     np.negative(Z, out=A)
     np.exp(A, out=A)  # may overflow to infinity, whose reciprocal is the right 0
-    np.add(A, 1.0, out=A)
+    np.add(A, scratch.one, out=A)
     np.reciprocal(A, out=A)
 
 
@@ -40,7 +40,7 @@ def _tanh(Z: Array, A: Array, scratch: Scratch) -> None:
 
 
 def _relu(Z: Array, A: Array, scratch: Scratch) -> None:
-    np.maximum(Z, 0.0, out=A)  # keeps NaN
+    np.maximum(Z, scratch.zero, out=A)  # keeps NaN
 
 
 def _leaky_relu(Z: Array, A: Array, scratch: Scratch) -> None:
@@ -93,11 +93,11 @@ def _exp(Z: Array, A: Array, scratch: Scratch) -> None:
 
 def _softmax(Z: Array, A: Array, scratch: Scratch) -> None:
     """Write softmax to A and its logarithm over Z: the loss wants it, and it is at hand."""
-    column = scratch.values[:, :1]
+    column = scratch.column
     np.maximum.reduce(Z, axis=1, keepdims=True, out=column)
     np.subtract(Z, column, out=Z)
     np.exp(Z, out=A)
-    np.add.reduce(A, axis=1, keepdims=True, out=column)
+    A.dot(scratch.ones_outputs, out=scratch.row)
     np.divide(A, column, out=A)
     np.log(column, out=column)
     np.subtract(Z, column, out=Z)
@@ -126,19 +126,21 @@ def _through_identity(Z: Array, A: Array, delta: Array, scratch: Scratch) -> Non
 
 
 def _through_sigmoid(Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
-    np.subtract(1.0, A, out=scratch.values)
+    np.subtract(scratch.one, A, out=scratch.values)
     np.multiply(scratch.values, A, out=scratch.values)
     np.multiply(delta, scratch.values, out=delta)
 
 
 def _through_tanh(Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
     np.multiply(A, A, out=scratch.values)
-    np.subtract(1.0, scratch.values, out=scratch.values)
+    np.subtract(scratch.one, scratch.values, out=scratch.values)
     np.multiply(delta, scratch.values, out=delta)
 
 
 def _through_relu(Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
-    np.copyto(delta, 0.0, where=np.less_equal(A, 0.0, out=scratch.mask))
+    np.sign(A, out=scratch.values)  # 1 where the unit is on, else 0
+    np.multiply(delta, scratch.values, out=delta)
+    np.add(delta, scratch.zero, out=delta)  # makes -0.0 of a unit that is off +0.0
 
 
 def _through_leaky_relu(Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
@@ -202,10 +204,9 @@ def _through_exp(Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
 
 def _through_softmax(Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
     """Multiply each row of delta with softmax's Jacobian, diag(a) - a a.T."""
-    column = scratch.gate[:, :1]
     np.multiply(delta, A, out=scratch.values)
-    np.add.reduce(scratch.values, axis=1, keepdims=True, out=column)
-    np.subtract(delta, column, out=delta)
+    scratch.values.dot(scratch.ones_outputs, out=scratch.row)
+    np.subtract(delta, scratch.column, out=delta)
     np.multiply(delta, A, out=delta)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS, SOFTMAX
-from fastmlp.backends.base import Floats, sum_in_order, sum_of_squares
+from fastmlp.backends.base import Batch, Floats, Run, sum_in_order, sum_of_squares
 from fastmlp.backends.numpy.workspace import Scratch
 from fastmlp.elementary import exp, log
 from fastmlp.losses import LOSSES
@@ -34,8 +34,27 @@ def _row_sums(M: Floats) -> Floats:
     return 0.0 + np.add.accumulate(M, axis=1)[:, -1:]
 
 
+class StrictUpdate:
+    """A run's rule, bound to its parameters."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._rule = run, RULES[run.rule]
+
+    def __call__(self, step: int) -> None:
+        """Do a step."""
+        c, states, flat = self._run.coefficients[step].tolist(), self._run.states, self._run.parameters.flat
+        g = self._run.gradient.flat.astype(np.float64)
+        s, t = (state.astype(np.float64) for state in states)
+        for state, values in zip(states, self._rule.states(g, s, t, c), strict=True):
+            state[...] = values
+        s, t = (state.astype(np.float64) for state in states)
+        flat[...] = self._rule.parameter(flat.astype(np.float64), g, s, t, c)
+
+
 class StrictArithmetic:
     """The primitives of a batch, on arrays of the spec's dtype, computed in binary64 and rounded on the way out."""
+
+    updater = StrictUpdate
 
     def __init__(self, spec: NetworkSpec) -> None:
         self._loss = LOSSES[spec.loss]
@@ -50,7 +69,7 @@ class StrictArithmetic:
         """Write A.T @ delta."""
         out[...] = _product(A.T, delta)
 
-    def bias_gradient(self, delta: Array, ones: Array, out: Array) -> None:
+    def bias_gradient(self, delta: Array, scratch: Scratch, out: Array) -> None:
         """Write the sum of delta's rows."""
         out[...] = 0.0 + np.add.accumulate(delta, axis=0, dtype=np.float64)[-1]
 
@@ -81,16 +100,27 @@ class StrictArithmetic:
         delta[...] = delta * slopes + 0.0
 
     def sample_losses(self, Z: Array, A: Array, Y: Array, scratch: Scratch) -> Floats:
-        """Return the sum over outputs of each sample's loss."""
+        """Return the loss of each sample."""
         z, a, y = (M.astype(np.float64) for M in (Z, A, Y))
         if self._output == SOFTMAX:
             shifted = z - np.max(z, axis=1, keepdims=True)
             z = shifted - log(_row_sums(exp(shifted)))
-        return _row_sums(self._loss.value_with(self._output)(z, a, y))[:, 0]
+        losses = _row_sums(self._loss.value_with(self._output)(z, a, y))[:, 0]
+        return losses / Y.shape[1] if self._loss.averaged else losses
 
-    def output_delta(self, Z: Array, A: Array, Y: Array, shares: Any, out: Array, scratch: Scratch) -> None:
-        """Write shares * d loss / d Z of the last layer."""
+    def total_loss(self, Z: Array, A: Array, Y: Array, weights: Floats | None, scratch: Scratch) -> float:
+        """Return the weighted sum of the samples' losses."""
+        losses = self.sample_losses(Z, A, Y, scratch)
+        return sum_in_order(losses if weights is None else losses * weights)
+
+    def output_delta(
+        self, Z: Array, A: Array, Y: Array, batch: Batch, out: Array, scratch: Scratch, *, one_hot: bool
+    ) -> None:
+        """Write d loss / d Z of the last layer."""
         z, a, y = (M.astype(np.float64) for M in (Z, A, Y))
+        shares: Any = 1.0 / batch.total if batch.weights is None else (batch.weights / batch.total)[:, None]
+        if self._loss.averaged:
+            shares = shares / Y.shape[1]
         out[...] = shares * (self._linked_slopes(a, y) if self._is_linked else self._slopes(z, a, y))
 
     def _linked_slopes(self, a: Floats, y: Floats) -> Floats:
@@ -103,20 +133,6 @@ class StrictArithmetic:
         derivatives: Floats = ACTIVATIONS[self._output].derivative(z, a)
         return slopes * derivatives
 
-    def total(self, values: Floats) -> float:
-        """Return the sum in ascending order."""
-        return sum_in_order(values)
-
     def sum_of_squares(self, parameters: Parameters) -> float:
         """Return the sum of all squared weights, in ascending order."""
         return sum_of_squares(parameters)
-
-    def update(self, rule: str, w: Array, g: Array, states: tuple[Array, Array], c: list[float], work: Array) -> None:
-        """Apply a rule to all parameters."""
-        row = RULES[rule]
-        g64 = g.astype(np.float64)
-        s, t = (state.astype(np.float64) for state in states)
-        for state, values in zip(states, row.states(g64, s, t, c), strict=True):
-            state[...] = values
-        s, t = (state.astype(np.float64) for state in states)
-        w[...] = row.parameter(w.astype(np.float64), g64, s, t, c)

@@ -16,13 +16,32 @@ _KEPT_SIZES = 8
 
 @dataclass(frozen=True)
 class Scratch:
-    """Arrays of a layer's shape for intermediate results: four of numbers, one of truth values."""
+    """Memory for intermediate results of a layer, and constants of the network's dtype.
+
+    A ufunc takes an array without dimensions faster than a number, and a product with ones adds up rows or
+    columns faster than a reduction does.
+
+    Attributes
+    ----------
+    values, gate, slope, factor : ndarray of shape (n, size)
+    mask : ndarray of shape (n, size), bool
+    column, row : ndarray of shape (n, 1) and (n,)
+        The same memory.
+    ones_rows, ones_outputs : ndarray of shape (n,) and (size,)
+    zero, one : ndarray of shape ()
+    """
 
     values: Array
     gate: Array
     slope: Array
     factor: Array
     mask: Array
+    column: Array
+    row: Array
+    ones_rows: Array
+    ones_outputs: Array
+    zero: Array
+    one: Array
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,6 @@ class Views:
     dropped, factors : list of ndarray of shape (n, size)
         Hidden activations after dropout, and what they were multiplied with; empty without dropout.
     scratch : list of Scratch
-    ones : ndarray of shape (n,)
     """
 
     X: Array
@@ -48,7 +66,6 @@ class Views:
     dropped: list[Array]
     factors: list[Array]
     scratch: list[Scratch]
-    ones: Array
 
 
 class Workspace:
@@ -63,7 +80,9 @@ class Workspace:
         self._batch = [np.empty((capacity, size), spec.dtype) for size in (spec.n_inputs, spec.n_outputs)]
         self._values = [np.empty(capacity * max(sizes), spec.dtype) for _ in range(4)]
         self._mask = np.empty(capacity * max(sizes), np.bool_)
-        self._ones = np.ones(capacity, spec.dtype)
+        self._column = np.empty((capacity, 1), spec.dtype)
+        self._ones = np.ones(max(capacity, *sizes), spec.dtype)
+        self._zero, self._one = np.zeros((), spec.dtype), np.ones((), spec.dtype)
         self._sizes = sizes
         self._views: dict[int, Views] = {}
 
@@ -78,11 +97,25 @@ class Workspace:
     def _cut(self, n: int) -> Views:
         X, Y = (buffer[:n] for buffer in self._batch)
         lists = {name: [buffer[:n] for buffer in buffers] for name, buffers in self._rows.items()}
-        scratch = [
-            Scratch(*(buffer[: n * size].reshape(n, size) for buffer in (*self._values, self._mask)))
-            for size in self._sizes
-        ]
-        return Views(X, Y, **lists, scratch=scratch, ones=self._ones[:n])
+        return Views(X, Y, **lists, scratch=[self._scratch(n, size) for size in self._sizes])
+
+    def _scratch(self, n: int, size: int) -> Scratch:
+        values, gate, slope, factor = (buffer[: n * size].reshape(n, size) for buffer in self._values)
+        mask = self._mask[: n * size].reshape(n, size)
+        column = self._column[:n]
+        return Scratch(
+            values=values,
+            gate=gate,
+            slope=slope,
+            factor=factor,
+            mask=mask,
+            column=column,
+            row=column[:, 0],
+            ones_rows=self._ones[:n],
+            ones_outputs=self._ones[:size],
+            zero=self._zero,
+            one=self._one,
+        )
 
 
 class WorkspacePool:
