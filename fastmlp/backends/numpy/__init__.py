@@ -6,8 +6,8 @@ so that a batch allocates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from fastmlp.backends.base import (
 )
 from fastmlp.backends.numpy.fast import FastArithmetic
 from fastmlp.backends.numpy.strict import StrictArithmetic
+from fastmlp.backends.numpy.threads import thread_limit
 from fastmlp.backends.numpy.workspace import Views, Workspace, WorkspacePool
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
@@ -39,7 +40,7 @@ class NumpyBackend:
         self.spec = spec
         self.arithmetic = StrictArithmetic(spec) if strict else FastArithmetic(spec)
         self._pool = WorkspacePool(spec)
-        self._limit_threads = _thread_limit(threads)
+        self._limit_threads = thread_limit(threads)
 
     # ---- forward
 
@@ -211,25 +212,3 @@ class _Trainer:
             for W in self._run.parameters.weights:
                 self._backend.arithmetic.add_scaled(-self._decay[step], W, W)
         self._update(step)
-
-
-def _thread_limit(threads: int | None) -> Callable[[], AbstractContextManager[object]]:
-    """Return what holds BLAS to `threads` for the time of a call; nothing for None.
-
-    Raises
-    ------
-    ImportError
-        If threadpoolctl is missing.
-    """
-    if threads is None:
-        return nullcontext
-    try:
-        from threadpoolctl import ThreadpoolController  # noqa: PLC0415  an extra, and slow to import
-    except ImportError:
-        msg = (
-            f"threads is {threads}, but limiting NumPy's threads needs the package threadpoolctl, which is missing; "
-            "run `pip install threadpoolctl`, or use threads=None"
-        )
-        raise ImportError(msg) from None
-    controller = ThreadpoolController()
-    return lambda: controller.limit(limits=threads, user_api="blas")
