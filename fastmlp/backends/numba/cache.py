@@ -1,16 +1,20 @@
 """Where compiled kernels are kept between processes.
 
 Numba's own cache notices that a function's file has changed, but not that a function it calls, in another file,
-has; so the entries here live in a folder named after a hash of all sources that end up in a kernel. Entries are
-pickles, so the folder must belong to the user alone. Whatever is wrong with the cache costs a warning and the
-time of compiling again, never the result.
+has; it takes an entry of one signature for another's when two processes save at once, and runs machine code in
+which a bit has flipped. So the entries here are files of our own, one for a kernel and a signature, each with its
+checksum, in a folder named after a hash of all sources that end up in a kernel. Their bodies are pickles, so the
+folder must belong to the user alone. Whatever is wrong with the cache costs one warning and the time of compiling
+again, never the result.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import sys
+import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
@@ -18,16 +22,24 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, _Cache
+from numba.core.serialize import dumps
 
 from fastmlp import activations, dropout, elementary, losses, optimizers
 
 ENVIRONMENT = "FASTMLP_CACHE_DIR"
+_DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 @cache
 def cache_folder() -> Path:
-    """Return the folder for this version of the sources, of Numba and of Python; it need not exist."""
+    """Return the folder for this version of the sources, of Numba and of Python; it need not exist.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no home directory.
+    """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
     here = Path(__file__).parent
     shared = [Path(str(module.__file__)) for module in (activations, dropout, elementary, losses, optimizers)]
@@ -40,33 +52,10 @@ def _user_cache() -> Path:
     if chosen := os.environ.get(ENVIRONMENT):
         return Path(chosen)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "fastmlp"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "fastmlp"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "fastmlp"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastmlp"
-
-
-class _Locator(_CacheLocator):
-    """Tells Numba the folder."""
-
-    def __init__(self, name: str, file: str) -> None:
-        self._name = name
-        self._py_file = file  # Numba names it where a function cannot be cached
-
-    def ensure_cache_path(self) -> None:
-        """Make the folder, for this user alone, or raise OSError."""
-        folder = cache_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_owner(folder)
-
-    def get_cache_path(self) -> str:
-        return str(cache_folder())
-
-    def get_source_stamp(self) -> str:
-        return cache_folder().name
-
-    def get_disambiguator(self) -> str:
-        return hashlib.sha256(self._name.encode()).hexdigest()[:10]
 
 
 def check_owner(folder: Path) -> None:
@@ -86,53 +75,106 @@ def check_owner(folder: Path) -> None:
         raise PermissionError(msg)
 
 
-class _Impl(CompileResultCacheImpl):
+class _DamagedError(Exception):
+    """An entry is not what was written."""
+
+
+class KernelCache(_Cache):
+    """What Numba asks for a compiled function and tells of one: see ``numba.core.caching.Cache``."""
+
     def __init__(self, py_func: Any) -> None:
-        self._lineno = py_func.__code__.co_firstlineno
-        self._locator = _Locator(f"{py_func.__module__}.{py_func.__qualname__}", py_func.__code__.co_filename)
-        self._filename_base = self.get_filename_base(py_func.__qualname__, getattr(sys, "abiflags", ""))
+        self._name = f"{py_func.__module__}.{py_func.__qualname__}"
+        self._impl = CompileResultCacheImpl.__new__(CompileResultCacheImpl)  # for its pickling alone
 
+    @property
+    def cache_path(self) -> str:
+        """The folder."""
+        return str(cache_folder())
 
-class KernelCache(FunctionCache):
-    """Numba's cache of one function, in our folder, and never in the way."""
+    def enable(self) -> None:
+        """Do nothing: it is enabled."""
 
-    _impl_class = _Impl
+    def disable(self) -> None:
+        """Do nothing: nobody asks for it."""
+
+    def flush(self) -> None:
+        """Do nothing: entries are replaced, not collected."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return a compiled kernel, or None where there is none that can be used."""
-        folder = cache_folder()
-        if not folder.exists():
-            return None
+        target_context.refresh()
         try:
-            check_owner(folder)
-            return super().load_overload(sig, target_context)
-        except PermissionError as error:
-            _warn_once(f"kernels are compiled anew in every process, because {error}")
-        except Exception as error:  # noqa: BLE001  a damaged pickle can raise anything
-            _warn_once(f"a damaged entry of the kernel cache in {folder} is compiled again ({error!r})")
-            self._flush()
+            return self._load(sig, target_context)
+        except (OSError, RuntimeError) as error:
+            _warn_once("unusable", f"kernels are compiled anew in every process: {_reason(error)}; {_REMEDY}")
+        except Exception as error:  # noqa: BLE001  a pickle can raise anything
+            _warn_once("damaged", f"a damaged entry of the kernel cache is compiled again ({error!r})")
         return None
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        path = self._path(sig, target_context.codegen())
+        if not path.exists():
+            return None
+        check_owner(path.parent)
+        compiled = self._impl.rebuild(target_context, pickle.loads(_checked(path.read_bytes())))  # noqa: S301  ours
+        if tuple(compiled.signature.args) != tuple(sig):
+            raise _DamagedError("it is of another signature")
+        return compiled
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel, where there is a place for it."""
+        if data.lifted or data.library.has_dynamic_globals:
+            return  # tied to this process
+        body = dumps(self._impl.reduce(data))
         try:
-            super().save_overload(sig, data)
-        except OSError as error:
-            _warn_once(
-                f"kernels are compiled anew in every process, because {cache_folder()} cannot be written ({error}); "
-                f"set {ENVIRONMENT} to a folder of yours"
-            )
+            path = self._path(sig, data.codegen)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_owner(path.parent)
+            _write(path, hashlib.sha256(body).digest() + body)
+        except (OSError, RuntimeError) as error:
+            _warn_once("unusable", f"kernels are compiled anew in every process: {_reason(error)}; {_REMEDY}")
 
-    def _flush(self) -> None:
-        try:
-            self.flush()
-        except OSError as error:
-            _warn_once(f"the kernel cache in {cache_folder()} cannot be written ({error})")
+    def _path(self, sig: Any, codegen: Any) -> Path:
+        key = f"{self._name} {sig} {codegen.magic_tuple()}"
+        return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
 
 
-@cache
-def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
+_REMEDY = f"set {ENVIRONMENT} to a folder that is yours alone"
+
+
+def _checked(content: bytes) -> bytes:
+    digest, body = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+    if hashlib.sha256(body).digest() != digest:
+        raise _DamagedError("its checksum is wrong")
+    return body
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, in words that do not change from one attempt to the next."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"their cache in {cache_folder().parent} cannot be used ({error.strerror})"
+    return str(error)
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(kind: str, message: str) -> None:
+    if kind not in _warned:
+        _warned.add(kind)
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def cached(dispatcher: Any) -> Any:
