@@ -43,6 +43,8 @@ def as_schedule(lr: object) -> Schedule:
     TypeError, ValueError
         If `lr` is neither a schedule nor a number, or a number that is not positive and finite.
     """
+    if isinstance(lr, Constant):  # what most are; and a check of a protocol's methods takes 20 µs
+        return lr
     if isinstance(lr, Real):
         return Constant(cast("float", lr))
     # A class has the methods of its instances, so Cosine without its parentheses would pass for a schedule.

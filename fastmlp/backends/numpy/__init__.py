@@ -45,12 +45,13 @@ class NumpyBackend:
     # ---- forward
 
     def _forward(self, parameters: Parameters, X: Array, views: Views, dropout: Dropout | None = None) -> None:
-        arithmetic, last = self.arithmetic, self.spec.n_layers - 1
+        arithmetic, last = self.arithmetic, len(views.Z) - 1
+        arrays = zip(parameters.weights, parameters.biases, views.Z, views.A, views.scratch, strict=True)
         inputs = X
-        for i, name in enumerate(self.spec.all_activations):
-            arithmetic.affine(inputs, parameters.weights[i], parameters.biases[i], views.Z[i])
-            arithmetic.activate(name, views.Z[i], views.A[i], views.scratch[i])
-            inputs = views.A[i]
+        for i, (W, b, Z, A, scratch) in enumerate(arrays):
+            arithmetic.affine(inputs, W, b, Z)
+            arithmetic.activate[i](Z, A, scratch)
+            inputs = A
             if dropout is not None and i < last:
                 self._write_factors(dropout, i, views.factors[i])
                 arithmetic.multiply(inputs, views.factors[i], views.dropped[i])
@@ -69,9 +70,9 @@ class NumpyBackend:
         self, parameters: Parameters, X: Array, views: Views, gradient: Parameters | None, *, dropped: bool, l2: float
     ) -> None:
         """Run delta back through the layers; write the gradient on the way, where one is wanted."""
-        arithmetic, names = self.arithmetic, self.spec.all_activations
+        arithmetic = self.arithmetic
         outputs = views.dropped if dropped else views.A
-        for i in range(self.spec.n_layers - 1, -1, -1):
+        for i in range(len(views.Z) - 1, -1, -1):
             delta, W = views.delta[i], parameters.weights[i]
             if gradient is not None:
                 inputs = outputs[i - 1] if i else X
@@ -84,9 +85,7 @@ class NumpyBackend:
                 arithmetic.back(delta, W, before)
                 if dropped:
                     arithmetic.multiply(before, views.factors[i - 1], before)
-                arithmetic.multiply_derivative(
-                    names[i - 1], views.Z[i - 1], views.A[i - 1], before, views.scratch[i - 1]
-                )
+                arithmetic.multiply_derivative[i - 1](views.Z[i - 1], views.A[i - 1], before, views.scratch[i - 1])
 
     # ---- the contract
 
@@ -135,7 +134,7 @@ class NumpyBackend:
 
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
-        largest = int(np.max(run.stops[start:stop] - run.starts[start:stop], initial=1))
+        largest = int((run.stops - run.starts)[start:stop].max(initial=1))
         with self._computing(largest) as workspace:
             return train_by_batches(_Trainer(self, workspace, run), run, start, stop, dropping=self.spec.dropout > 0)
 
@@ -153,8 +152,9 @@ class NumpyBackend:
         """Write the gradient of a batch, where one is wanted, and return its loss; `Y` are its targets as rows."""
         self._forward(parameters, batch.X, views, dropout)
         Z, A, scratch = views.Z[-1], views.A[-1], views.scratch[-1]
-        total = self.arithmetic.total_loss(Z, A, Y, batch.weights, scratch)
-        self.arithmetic.output_delta(Z, A, Y, batch, views.delta[-1], scratch, one_hot=batch.Y.ndim == 1)
+        one_hot = batch.Y.ndim == 1
+        total = self.arithmetic.total_loss(Z, A, Y, batch.weights, scratch, one_hot=one_hot)
+        self.arithmetic.output_delta(Z, A, Y, batch, views.delta[-1], scratch, one_hot=one_hot)
         self._backward(parameters, batch.X, views, gradient, dropped=dropout is not None, l2=batch.l2)
         return self._with_penalty(total / batch.total, parameters, batch.l2)
 
@@ -183,13 +183,17 @@ class _Trainer:
     def __init__(self, backend: NumpyBackend, workspace: Workspace, run: Run) -> None:
         self._backend, self._workspace, self._run = backend, workspace, run
         self._update = backend.arithmetic.updater(run)
+        self._starts, self._stops = run.starts.tolist(), run.stops.tolist()
         self._totals, self._l2, self._decay = run.totals.tolist(), run.l2.tolist(), run.decay.tolist()
         n_outputs = backend.spec.n_outputs
-        self._one_hot = np.eye(n_outputs, dtype=run.X.dtype) if n_outputs <= _ONE_HOT_TABLE else None
+        self._one_hot = (
+            np.eye(n_outputs, dtype=run.X.dtype) if run.Y.ndim == 1 and n_outputs <= _ONE_HOT_TABLE else None
+        )
 
     def gather(self, step: int) -> Batch:
-        run, rows = self._run, self._run.rows(step)
-        views = self._workspace.views(rows.size)
+        run, start, stop = self._run, self._starts[step], self._stops[step]
+        rows = run.order[start:stop]
+        self._views = views = self._workspace.views(stop - start)
         # With "clip" take writes to the array directly; the rows are a permutation, so nothing is clipped.
         run.X.take(rows, 0, views.X, "clip")
         Y = run.Y.take(rows) if run.Y.ndim == 1 else run.Y.take(rows, 0, views.Y, "clip")
@@ -197,7 +201,7 @@ class _Trainer:
         return Batch(views.X, Y, weights, self._totals[step], self._l2[step])
 
     def loss_and_gradient(self, batch: Batch, dropout: Dropout | None) -> float:
-        run, views = self._run, self._workspace.views(len(batch.X))
+        run, views = self._run, self._views
         if batch.Y.ndim > 1:
             Y = batch.Y
         elif self._one_hot is not None:

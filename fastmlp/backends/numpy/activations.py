@@ -92,7 +92,7 @@ def _exp(Z: Array, A: Array, scratch: Scratch) -> None:
 
 
 def _softmax(Z: Array, A: Array, scratch: Scratch) -> None:
-    """Write softmax to A and its logarithm over Z: the loss wants it, and it is at hand."""
+    """Write softmax to A. The loss wants its logarithm: that is Z, as left here, less the column."""
     column = scratch.column
     np.maximum.reduce(Z, axis=1, keepdims=True, out=column)
     np.subtract(Z, column, out=Z)
@@ -100,7 +100,6 @@ def _softmax(Z: Array, A: Array, scratch: Scratch) -> None:
     A.dot(scratch.ones_outputs, out=scratch.row)
     np.divide(A, column, out=A)
     np.log(column, out=column)
-    np.subtract(Z, column, out=Z)
 
 
 ACTIVATE: dict[str, Callable[[Array, Array, Scratch], None]] = {

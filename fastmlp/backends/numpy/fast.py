@@ -45,9 +45,9 @@ def _huber(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
     np.multiply(out, inner, out=out)
 
 
-def _cross_entropy(log_A: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.multiply(log_A, Y, out=out)
-    np.negative(out, out=out)
+def _cross_entropy(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    np.subtract(scratch.column, Z, out=out)
+    np.multiply(out, Y, out=out)
 
 
 def _binary_cross_entropy(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
@@ -192,6 +192,8 @@ class FastArithmetic:
         self._value = (_LINK_VALUES if self._is_linked else _VALUES)[spec.loss]
         self._slope = None if self._is_linked else _SLOPES[spec.loss]
         self._output = spec.output_activation
+        self.activate = [ACTIVATE[name] for name in spec.all_activations]
+        self.multiply_derivative = [THROUGH[name] for name in spec.all_activations]
 
     def affine(self, A: Array, W: Array, b: Array, out: Array) -> None:
         """Write A @ W + b."""
@@ -218,22 +220,18 @@ class FastArithmetic:
         """Add factor * W to `out`."""
         np.add(out, W * factor, out=out)
 
-    def activate(self, name: str, Z: Array, out: Array, scratch: Scratch) -> None:
-        """Write the activation of Z; softmax leaves its logarithm in Z."""
-        ACTIVATE[name](Z, out, scratch)
-
-    def multiply_derivative(self, name: str, Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
-        """Multiply delta with the activation's derivative."""
-        THROUGH[name](Z, A, delta, scratch)
-
     def sample_losses(self, Z: Array, A: Array, Y: Array, scratch: Scratch) -> Floats:
         """Return the loss of each sample."""
         self._value(Z, A, Y, scratch.values, scratch)
         losses: Floats = np.add.reduce(scratch.values, axis=1, dtype=np.float64)
         return losses / self._divisor
 
-    def total_loss(self, Z: Array, A: Array, Y: Array, weights: Floats | None, scratch: Scratch) -> float:
+    def total_loss(
+        self, Z: Array, A: Array, Y: Array, weights: Floats | None, scratch: Scratch, *, one_hot: bool
+    ) -> float:
         """Return the weighted sum of the samples' losses."""
+        if one_hot and weights is None:  # the cross-entropy of classes, in two inner products
+            return float(scratch.row.dot(scratch.ones_rows)) - float(np.vdot(Z, Y))
         self._value(Z, A, Y, scratch.values, scratch)
         scratch.values.dot(scratch.ones_outputs, out=scratch.row)
         total = scratch.row.dot(scratch.ones_rows if weights is None else weights)
@@ -253,8 +251,11 @@ class FastArithmetic:
         else:
             np.subtract(A, Y, out=out)
         scale = batch.total * self._divisor
-        shares = 1.0 / scale if batch.weights is None else (batch.weights / scale)[:, None]
-        np.multiply(out, shares, out=out, casting="same_kind")
+        if batch.weights is None:
+            scratch.share[...] = 1.0 / scale
+            np.multiply(out, scratch.share, out=out)
+        else:
+            np.multiply(out, (batch.weights / scale)[:, None], out=out)
 
     def sum_of_squares(self, parameters: Parameters) -> float:
         """Return the sum of all squared weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class StrictArithmetic:
     def __init__(self, spec: NetworkSpec) -> None:
         self._loss = LOSSES[spec.loss]
         self._output = spec.output_activation
+        self.activate = [partial(self._activate, name) for name in spec.all_activations]
+        self.multiply_derivative = [partial(self._multiply_derivative, name) for name in spec.all_activations]
         self._is_linked = spec.is_linked
 
     def affine(self, A: Array, W: Array, b: Array, out: Array) -> None:
@@ -85,7 +88,7 @@ class StrictArithmetic:
         """Add factor * W to `out`."""
         out[...] = out + factor * W.astype(np.float64)
 
-    def activate(self, name: str, Z: Array, out: Array, scratch: Scratch) -> None:
+    def _activate(self, name: str, Z: Array, out: Array, scratch: Scratch) -> None:
         """Write the activation of Z."""
         z = Z.astype(np.float64)
         if name == SOFTMAX:
@@ -94,7 +97,7 @@ class StrictArithmetic:
         else:
             out[...] = ACTIVATIONS[name].forward(z)
 
-    def multiply_derivative(self, name: str, Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
+    def _multiply_derivative(self, name: str, Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
         """Multiply delta with the activation's derivative."""
         slopes = ACTIVATIONS[name].derivative(Z.astype(np.float64), A.astype(np.float64))
         delta[...] = delta * slopes + 0.0
@@ -108,7 +111,9 @@ class StrictArithmetic:
         losses = _row_sums(self._loss.value_with(self._output)(z, a, y))[:, 0]
         return losses / Y.shape[1] if self._loss.averaged else losses
 
-    def total_loss(self, Z: Array, A: Array, Y: Array, weights: Floats | None, scratch: Scratch) -> float:
+    def total_loss(
+        self, Z: Array, A: Array, Y: Array, weights: Floats | None, scratch: Scratch, *, one_hot: bool
+    ) -> float:
         """Return the weighted sum of the samples' losses."""
         losses = self.sample_losses(Z, A, Y, scratch)
         return sum_in_order(losses if weights is None else losses * weights)

@@ -29,6 +29,8 @@ class Scratch:
         The same memory.
     ones_rows, ones_outputs : ndarray of shape (n,) and (size,)
     zero, one : ndarray of shape ()
+    share : ndarray of shape ()
+        For a sample's share of the loss.
     """
 
     values: Array
@@ -42,6 +44,7 @@ class Scratch:
     ones_outputs: Array
     zero: Array
     one: Array
+    share: Array
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Workspace:
         self._mask = np.empty(capacity * max(sizes), np.bool_)
         self._column = np.empty((capacity, 1), spec.dtype)
         self._ones = np.ones(max(capacity, *sizes), spec.dtype)
+        self._share = np.empty((), spec.dtype)
         self._zero, self._one = np.zeros((), spec.dtype), np.ones((), spec.dtype)
         self._sizes = sizes
         self._views: dict[int, Views] = {}
@@ -115,6 +119,7 @@ class Workspace:
             ones_outputs=self._ones[:size],
             zero=self._zero,
             one=self._one,
+            share=self._share,
         )
 
 
