@@ -77,6 +77,11 @@ class Optimizer(ABC):
     """What an optimizer is to a fit: the name of a rule, and rows of coefficients for it.
 
     To write one, derive a frozen dataclass, name the rule, and compute the rows.
+
+    Parameters
+    ----------
+    lr : float or schedule
+        The learning rate, or what gives it for a step.
     """
 
     rule: ClassVar[str]

@@ -38,6 +38,11 @@ class Schedule(Protocol):
 def as_schedule(lr: object) -> Schedule:
     """Return `lr` if it is a schedule, and the constant one if it is a number.
 
+    Parameters
+    ----------
+    lr : float or schedule
+        A number that is positive and finite, or an object with the methods of `Schedule`.
+
     Raises
     ------
     TypeError, ValueError
