@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks.report`` and ``pytest benchmarks --benchmark-only``."""
