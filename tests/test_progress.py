@@ -29,7 +29,7 @@ R2 = "r2 -3.000 (validation 1.000e-09)"
 class Terminal(io.StringIO):
     """A file that says that it is a terminal."""
 
-    def isatty(self) -> bool:  # noqa: D102
+    def isatty(self) -> bool:
         return True
 
 
@@ -38,7 +38,7 @@ class BrokenPipe(Terminal):
 
     is_broken = False
 
-    def write(self, text: str) -> int:  # noqa: D102
+    def write(self, text: str) -> int:
         if self.is_broken:
             raise BrokenPipeError
         return super().write(text)
@@ -49,7 +49,7 @@ class Clock:
 
     now = 100.0
 
-    def __call__(self) -> float:  # noqa: D102
+    def __call__(self) -> float:
         return self.now
 
 

@@ -1,0 +1,42 @@
+"""Fixtures and settings of all tests: the backends, the long run, the profile of the generated examples."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+
+import fastmlp
+
+hypothesis.settings.register_profile(
+    "fixed",
+    derandomize=True,  # the same examples in every run: a failure in CI is a failure at home
+    database=None,
+    deadline=None,  # the first example of a jitted backend compiles
+    max_examples=50,
+)
+hypothesis.settings.register_profile("full", parent=hypothesis.settings.get_profile("fixed"), max_examples=2000)
+
+
+def wants_full(config: pytest.Config) -> bool:
+    """Tell whether the marker expression asks for the long run."""
+    return "full" in config.getoption("markexpr")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker and load the profile."""
+    config.addinivalue_line("markers", "full: the whole product of options; run with `pytest -m full`")
+    hypothesis.settings.load_profile("full" if wants_full(config) else "fixed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long run out unless it is asked for."""
+    if not wants_full(config):
+        long = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(params=fastmlp.available_backends())
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    return request.param

@@ -1,0 +1,345 @@
+"""Compiled kernels are kept between processes; whatever is wrong with that costs one warning, never the result.
+
+Each case runs in processes of its own, with a folder of its own. Compiling the library's kernels takes long, so two
+small ones stand for them, but where it is about the real ones; those come from the cache of this process.
+Root may write where it likes: what cannot be written is a file in the place of a folder, a name that is too long, or
+a file system that a hook has made read-only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import MLP
+from fastmlp.backends.numba import cache, kernels
+from fastmlp.backends.numba.jit import exact
+from tests import processes
+
+DTYPES = ("float64", "float32")
+
+
+# --- what the processes do ---
+
+
+def halve(values: Any) -> None:
+    for i in range(values.size):
+        values[i] = 0.5 * values[i]
+
+
+def double(values: Any) -> None:
+    for i in range(values.size):
+        values[i] = 2.0 * values[i]
+
+
+def use_kernels() -> dict[str, Any]:
+    """Compile or load both kernels for both dtypes; return what they gave, how often they were loaded, and warnings."""
+    compiled = [cache.cached(exact(function)) for function in (halve, double)]
+    results = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for kernel in compiled:
+            for dtype in DTYPES:
+                values = np.array([1.0, 2.0, 3.0], dtype)
+                kernel(values)
+                results.append(values.tolist())
+    return {
+        "right": results == [[0.5, 1.0, 1.5]] * 2 + [[2.0, 4.0, 6.0]] * 2,
+        "loaded": sum(sum(kernel.stats.cache_hits.values()) for kernel in compiled),
+        "compiled": sum(sum(kernel.stats.cache_misses.values()) for kernel in compiled),
+        "warnings": [f"{warning.category.__name__}: {warning.message}" for warning in caught],
+    }
+
+
+COMPILED = {"right": True, "loaded": 0, "compiled": 4, "warnings": []}
+LOADED = {"right": True, "loaded": 4, "compiled": 0, "warnings": []}
+
+
+def use_kernels_in(folder: Path | str) -> dict[str, Any]:
+    return processes.call(use_kernels, FASTMLP_CACHE_DIR=str(folder))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with entries of both kernels; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("cache") / "filled"
+    assert use_kernels_in(folder) == COMPILED
+    return folder
+
+
+@pytest.fixture
+def folder(filled: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(filled, tmp_path / "cache"))
+
+
+def inner(folder: Path) -> Path:
+    """Return the one folder of kernels in a cache folder."""
+    (kernels_of_this_version,) = folder.iterdir()
+    return kernels_of_this_version
+
+
+# --- what it is for ---
+
+
+def test_a_second_process_loads_and_does_not_compile(folder: Path) -> None:
+    assert use_kernels_in(folder) == LOADED
+
+
+def test_the_librarys_kernels_are_loaded_in_a_second_process(tmp_path: Path) -> None:
+    assert compute_with_the_library()["right"]
+    shutil.copytree(cache.cache_folder(), tmp_path / cache.cache_folder().name)
+    answer = processes.call(compute_with_the_library, FASTMLP_CACHE_DIR=str(tmp_path))
+    assert answer == {"right": True, "loaded": 2, "compiled": 0}
+
+
+def compute_with_the_library() -> dict[str, Any]:
+    """Predict and fit; return whether it is right, and how often the entry points were loaded and compiled."""
+    X, Y = np.eye(3), np.ones((3, 2))
+    net = MLP((3, 4, 2), backend="numba", strict=True, seed=0)
+    same = (net.predict(X) == net.with_backend("naive").predict(X)).all()
+    net.fit(X, Y, epochs=1)
+    stats = [entry.stats for entry in (kernels.evaluate, kernels.train)]
+    return {
+        "right": bool(same),
+        "loaded": sum(sum(each.cache_hits.values()) for each in stats),
+        "compiled": sum(sum(each.cache_misses.values()) for each in stats),
+    }
+
+
+def test_the_folder_is_for_its_owner_alone(filled: Path) -> None:
+    assert inner(filled).stat().st_mode & 0o777 == 0o700
+
+
+def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if sys.platform in {"win32", "darwin"}:
+        pytest.skip("other systems have other places")
+    monkeypatch.delenv("FASTMLP_CACHE_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable, place in (("", tmp_path / ".cache" / "fastmlp"), ("/somewhere", Path("/somewhere/fastmlp"))):
+        monkeypatch.setenv("XDG_CACHE_HOME", variable)
+        assert cache.cache_folder.__wrapped__().parent == place
+    monkeypatch.setenv("FASTMLP_CACHE_DIR", "/elsewhere")
+    assert cache.cache_folder.__wrapped__().parent == Path("/elsewhere")
+
+
+# --- which sources an entry depends on ---
+
+SHARED = ("elementary.py", "activations.py", "losses.py", "optimizers.py", "dropout.py")
+
+
+def test_editing_any_source_of_the_kernels_is_another_folder(tmp_path: Path) -> None:
+    """Kernels in one file call functions of others: an entry is as old as the oldest of them."""
+    package = shutil.copytree(processes.ROOT / "fastmlp", tmp_path / "fastmlp")
+    shutil.copytree(processes.ROOT / "tests", tmp_path / "tests")
+    own = [str(path.relative_to(package)) for path in (package / "backends" / "numba").glob("*.py")]
+    assert len(own) > 4
+    names = processes.call(names_after_edits, [*SHARED, *own, "network.py"], root=tmp_path)
+    assert len(set(names[:-1])) == len(names) - 1
+    assert names[-1] == names[-2]  # the last edit was of a file that ends up in no kernel
+
+
+def names_after_edits(files: list[str]) -> list[str]:
+    """Append a comment to one file after the other; return the folder's name before and after each."""
+    names = [cache.cache_folder().name]
+    for file in files:
+        with (processes.ROOT / "fastmlp" / file).open("a", encoding="utf-8") as stream:
+            stream.write("\n# edited\n")
+        cache.cache_folder.cache_clear()
+        names.append(cache.cache_folder().name)
+    return names
+
+
+# --- no place to write to ---
+
+
+def assert_compiled_with_one_warning(answer: dict[str, Any], *parts: str) -> None:
+    (warning,) = answer.pop("warnings")
+    assert answer == {"right": True, "loaded": 0, "compiled": 4}
+    assert warning.startswith("RuntimeWarning: kernels are compiled anew in every process: ")
+    assert all(part in warning for part in parts), warning
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    occupied = tmp_path / "occupied"
+    occupied.write_text("not a folder", encoding="utf-8")
+    remedy = "set FASTMLP_CACHE_DIR to a folder that is yours alone"
+    assert_compiled_with_one_warning(use_kernels_in(occupied), str(occupied), "cannot be used", remedy)
+    assert occupied.read_text(encoding="utf-8") == "not a folder"
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    assert_compiled_with_one_warning(use_kernels_in(tmp_path / ("x" * 300)), "cannot be used")
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write to any folder")
+def test_a_folder_without_permission_to_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert_compiled_with_one_warning(use_kernels_in(tmp_path / "cache"), "cannot be used")
+
+
+def test_a_file_system_that_is_read_only(folder: Path) -> None:
+    """The folder is there and is ours, but empty; each file that cannot be opened has another name."""
+    for path in inner(folder).iterdir():
+        path.unlink()
+    answer = processes.call(use_kernels_on_a_read_only_system, str(folder), FASTMLP_CACHE_DIR=str(folder))
+    assert_compiled_with_one_warning(answer, "cannot be used")
+
+
+def use_kernels_on_a_read_only_system(folder: str) -> dict[str, Any]:
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and str(arguments[0]).startswith(folder) and arguments[2] & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", arguments[0])
+
+    sys.addaudithook(refuse)
+    return use_kernels()
+
+
+def test_a_user_without_a_home() -> None:
+    """As in a container that runs under a number without an account."""
+    variables = ("HOME", "XDG_CACHE_HOME", "FASTMLP_CACHE_DIR")
+    program = f"""
+import json, os
+os.getuid = lambda: 2**31 - 7
+for variable in {variables}:
+    os.environ.pop(variable, None)
+from tests.test_cache import use_kernels
+print(json.dumps(use_kernels()))
+"""
+    assert_compiled_with_one_warning(json.loads(processes.run(program)))
+
+
+# --- a folder that others could have written to ---
+
+
+class Bomb:
+    """Shows when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("unpickled",)
+
+
+def test_nothing_is_loaded_from_a_folder_that_belongs_to_somebody_else(folder: Path) -> None:
+    answer = processes.call(use_kernels_as_another_user, FASTMLP_CACHE_DIR=str(folder))
+    assert_compiled_with_one_warning(answer, "belongs to another user or is writable for others")
+
+
+def use_kernels_as_another_user() -> dict[str, Any]:
+    genuine = os.getuid()
+    os.getuid = lambda: genuine + 1
+    return use_kernels()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_nothing_is_loaded_from_a_folder_that_others_may_write_to(
+    mode: int, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bomb = pickle.dumps(Bomb())
+    for path in inner(folder).iterdir():
+        path.write_bytes(hashlib.sha256(bomb).digest() + bomb)
+    inner(folder).chmod(mode)
+    before = {path.name: path.read_bytes() for path in inner(folder).iterdir()}
+    assert_compiled_with_one_warning(use_kernels_in(folder), "belongs to another user or is writable for others")
+    assert "unpickled" not in capfd.readouterr().out
+    assert {path.name: path.read_bytes() for path in inner(folder).iterdir()} == before
+
+
+# --- damaged entries ---
+
+
+def truncated(content: bytes) -> list[bytes]:
+    """Cut at the start, near it, in the middle, and at the last byte."""
+    return [content[:n] for n in (0, 1, 3, 40, len(content) // 2, len(content) - 1)]
+
+
+def garbled(content: bytes) -> list[bytes]:
+    """Something else altogether: noise, text, a pickle of something else, and that with a good checksum."""
+    noise, other = np.random.default_rng(0).bytes(len(content)), pickle.dumps(("a", 1))
+    with_checksum = hashlib.sha256(other).digest() + other
+    return [noise, b"\x00" * len(content), b"<html>not found</html>", other, with_checksum, content + content]
+
+
+def flipped(content: bytes) -> list[bytes]:
+    """One bit changed, at places all over: in names, in numbers, in machine code."""
+    places = np.linspace(0, len(content) - 1, 12).astype(int).tolist()
+    return [content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :] for place in places]
+
+
+def test_a_damaged_entry_is_compiled_again_with_one_warning(folder: Path) -> None:
+    answers = processes.call(use_damaged_kernel, FASTMLP_CACHE_DIR=str(folder))
+    for answer in answers:
+        (warning,) = answer.pop("warnings")
+        assert warning.startswith("RuntimeWarning: a damaged entry of the kernel cache is compiled again"), answer
+        assert answer.pop("again") == {"right": True, "loaded": 1, "warnings": []}, answer
+        assert answer == {"damage": answer["damage"], "right": True, "loaded": 0}
+    assert {answer["damage"] for answer in answers} == {"truncated", "garbled", "flipped"}
+
+
+def use_damaged_kernel() -> list[dict[str, Any]]:
+    """Damage all entries in every way, use a kernel, and use it again; return what happened each time."""
+    whole = {path: path.read_bytes() for path in cache.cache_folder().iterdir()}
+    answers = []
+    for damage in (truncated, garbled, flipped):
+        damaged = [zip(whole, contents, strict=True) for contents in zip(*map(damage, whole.values()), strict=True)]
+        for entries in damaged:
+            for path, content in entries:
+                path.write_bytes(content)
+            cache._warned.clear()
+            answers.append({"damage": damage.__name__} | use_halve() | {"again": use_halve()})
+    return answers
+
+
+def use_halve() -> dict[str, Any]:
+    kernel = cache.cached(exact(halve))
+    values = np.array([1.0, 2.0, 3.0])
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(None):
+        warnings.simplefilter("always")
+        kernel(values)
+    return {
+        "right": values.tolist() == [0.5, 1.0, 1.5],
+        "loaded": sum(kernel.stats.cache_hits.values()),
+        "warnings": [f"{warning.category.__name__}: {warning.message}" for warning in caught],
+    }
+
+
+def entries_of(function: Any, folder: Path) -> list[Path]:
+    """Return the entries in which a function's name stands."""
+    name = function.__name__.encode()
+    return [path for path in inner(folder).iterdir() if name in path.read_bytes()]
+
+
+def test_an_entry_of_another_dtype_is_not_taken(folder: Path) -> None:
+    """Whole, with a good checksum, but under the name of another."""
+    first, second = entries_of(halve, folder)
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    answer = use_kernels_in(folder)
+    (warning,) = answer.pop("warnings")
+    assert warning.startswith("RuntimeWarning: a damaged entry of the kernel cache is compiled again")
+    assert answer == {"right": True, "loaded": 2, "compiled": 2}
+    assert use_kernels_in(folder) == LOADED
+
+
+def test_an_entry_that_is_gone_is_compiled_again(folder: Path) -> None:
+    for path in entries_of(halve, folder):
+        path.unlink()
+    assert use_kernels_in(folder) == {"right": True, "loaded": 2, "compiled": 2, "warnings": []}
+
+
+def test_a_folder_that_vanishes_is_made_again(folder: Path) -> None:
+    shutil.rmtree(folder)
+    assert use_kernels_in(folder) == COMPILED
+    assert inner(folder).is_dir()

@@ -1,0 +1,207 @@
+"""A fit does what its definition says: the oracle's gradients, put through the optimizers' formulas, step by step.
+
+The reference is written here from the definitions: order of the samples, batches with a remainder, weights of a
+batch's own samples, dropout masks, update rules. It shares with the library only the random generator and the hash
+that says which units are dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp import dropout as masks
+from tests import bounds, oracle
+from tests.networks import Case
+
+BATCH, EPOCHS = 4, 3
+
+both_modes = pytest.mark.parametrize("strict", [False, True])
+
+
+# --- update rules: each makes a function of (parameters, gradient) that returns new parameters --------------------
+
+Update = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def sgd(lr: float, momentum: float = 0.0, *, nesterov: bool = False) -> Update:
+    """Return v = mu v - lr g; w += v, or w += mu v - lr g."""
+    v = np.zeros(1)
+
+    def update(w: np.ndarray, g: np.ndarray) -> np.ndarray:
+        nonlocal v
+        v = momentum * v - lr * g
+        return w + (momentum * v - lr * g if nesterov else v)
+
+    return update
+
+
+def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Update:
+    """Return the algorithm of Kingma and Ba with its corrected moments."""
+    m, v, t = np.zeros(1), np.zeros(1), 0
+
+    def update(w: np.ndarray, g: np.ndarray) -> np.ndarray:
+        nonlocal m, v, t
+        t += 1
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+
+    return update
+
+
+def adamw(lr: float, weight_decay: float, is_weight: np.ndarray) -> Update:
+    """Return Adam after weights, not biases, have shrunk by lr times the decay."""
+    inner = adam(lr)
+    return lambda w, g: inner(w - lr * weight_decay * w * is_weight, g)
+
+
+def rmsprop(lr: float, rho: float = 0.99, eps: float = 1e-8) -> Update:
+    """Return v = rho v + (1 - rho) g^2; w -= lr g / (sqrt(v) + eps)."""
+    v = np.zeros(1)
+
+    def update(w: np.ndarray, g: np.ndarray) -> np.ndarray:
+        nonlocal v
+        v = rho * v + (1 - rho) * g**2
+        return w - lr * g / (np.sqrt(v) + eps)
+
+    return update
+
+
+def weights_of(sizes: tuple[int, ...]) -> np.ndarray:
+    """Return 1 for each entry of a flat vector that is a weight, 0 for biases."""
+    flat = np.zeros(oracle.Network(sizes, (), "", "").n_params)
+    for W, _ in oracle.layers(sizes, flat):
+        W[...] = 1.0
+    return flat
+
+
+# --- the reference of a fit ---------------------------------------------------------------------------------------
+
+
+class Fitted(NamedTuple):
+    """Parameters after a fit, how far they may be off, and the loss of each epoch."""
+
+    flat: np.ndarray
+    allowed: np.ndarray
+    losses: list[float]
+
+
+def epochs_of_batches(n: int, generator: np.random.Generator, w: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Yield for each epoch its batches: a fresh permutation cut into fours, all-zero batches left out."""
+    for _ in range(EPOCHS):
+        order = generator.permutation(n)
+        cut = [order[start : start + BATCH] for start in range(0, n, BATCH)]
+        yield [rows for rows in cut if w[rows].sum() > 0]
+
+
+def dropout_masks(case: Case, rate: float, seed: int, step: int, n_rows: int) -> list[np.ndarray] | None:
+    """Return 0 for a dropped unit, 1/(1 - rate) for one that stays; a row is a position in the batch."""
+    if not rate:
+        return None
+    found = []
+    for layer, size in enumerate(case.sizes[1:-1]):
+        key = masks.layer_key(seed, step, layer)
+        kept = masks.unit_hash(key, np.arange(n_rows)[:, None], np.arange(size)) >= masks.threshold(rate)
+        found.append(kept / (1.0 - rate))
+    return found
+
+
+class Plan(NamedTuple):
+    """How a network is trained: the rule, how far it lets one gradient reach, dropout, and the sample weights."""
+
+    update: Update
+    reach: float
+    rate: float
+    w: np.ndarray
+
+
+def fitted(case: Case, plan: Plan, generator: np.random.Generator) -> Fitted:
+    """Train by the definitions.
+
+    The reach is how far one gradient moves a parameter, in units of the gradient or, in the adaptive rules, at all.
+    So far the parameter may be off, times the error of the gradient: `bounds.GRADIENT` of the largest entry, which
+    in the adaptive rules counts in proportion to the parameter's own.
+    """
+    flat, X, Y, _ = case.data
+    update, reach, rate, w = plan
+    seed = int(generator.integers(1 << 32)) if rate else 0
+    allowed, losses, step = np.zeros(flat.size), [], 0
+    for epoch in epochs_of_batches(len(X), generator, w):
+        batch_losses, totals = [], []
+        for rows in epoch:
+            arguments = (X[rows], Y[rows], w[rows], dropout_masks(case, rate, seed, step, len(rows)))
+            gradient = oracle.gradient(case.network, flat, *arguments)
+            batch_losses.append(float(oracle.loss(case.network, flat, *arguments)))
+            totals.append(w[rows].sum())
+            flat = update(flat, gradient)
+            sizes = np.abs(gradient)
+            relative = np.divide(sizes.max(), sizes, where=sizes > 0, out=np.zeros(flat.size))
+            allowed = allowed + reach * bounds.GRADIENT * np.maximum(sizes.max(), relative)
+            step += 1
+        losses.append(float(np.average(batch_losses, weights=totals)))
+    return Fitted(flat, allowed, losses)
+
+
+CASE = Case(
+    (4, 6, 9, 3), ("tanh", "gelu"), "softmax", "cross_entropy", l2=0.125, weighted=True, targets="vector", n_samples=11
+)
+
+RULES = {
+    "sgd": (fastmlp.SGD(0.1), lambda: sgd(0.1), 0.1),
+    "momentum": (fastmlp.SGD(0.05, momentum=0.9), lambda: sgd(0.05, 0.9), 0.5),
+    "nesterov": (fastmlp.SGD(0.05, momentum=0.9, nesterov=True), lambda: sgd(0.05, 0.9, nesterov=True), 0.5),
+    "adam": (fastmlp.Adam(0.01), lambda: adam(0.01), 0.01),
+    "adamw": (fastmlp.AdamW(0.01, weight_decay=0.1), lambda: adamw(0.01, 0.1, weights_of(CASE.sizes)), 0.01),
+    "rmsprop": (fastmlp.RMSprop(0.01), lambda: rmsprop(0.01), 0.1),
+}
+"""The library's optimizer, its definition, and its reach: momentum lets a gradient act 1/(1 - mu) times, and the first
+steps of rmsprop are 1/sqrt(1 - rho) rates long."""
+
+
+def complaints(backend: str, optimizer: fastmlp.Optimizer, plan: Plan, *, strict: bool) -> list[str]:
+    """Return what differs between a fit of `CASE` and its definition."""
+    net = CASE.build(backend, strict=strict, dropout=plan.rate, seed=1)
+    expected = fitted(CASE, plan, copy.deepcopy(net.generator))
+    _, X, Y, _ = CASE.data
+    history = net.fit(X, Y, optimizer=optimizer, epochs=EPOCHS, batch_size=BATCH, sample_weight=plan.w)
+    found = []
+    if not np.all(np.abs(net.parameters.flat - expected.flat) <= expected.allowed):
+        found.append(f"parameters are off by up to {np.max(np.abs(net.parameters.flat - expected.flat)):.3g}")
+    if not np.all(np.abs(np.subtract(history.loss, expected.losses)) <= bounds.GRADIENT * np.abs(expected.losses)):
+        found.append(f"losses are {history.loss}, expected {expected.losses}")
+    return found
+
+
+@both_modes
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+@pytest.mark.parametrize("name", RULES)
+def test_a_fit_follows_its_definition(backend: str, name: str, dropout: float, *, strict: bool) -> None:
+    optimizer, rule, reach = RULES[name]
+    assert not complaints(backend, optimizer, Plan(rule(), reach, dropout, CASE.data.w), strict=strict)
+
+
+@both_modes
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_a_batch_without_weight_is_no_step(backend: str, name: str, *, strict: bool) -> None:
+    """Two samples of eleven have weight, so one of three batches at least has none: no decay of states, no count."""
+    optimizer, rule, reach = RULES[name]
+    w = np.where(np.isin(np.arange(CASE.n_samples), [3, 8]), 1.5, 0.0)
+    assert not complaints(backend, optimizer, Plan(rule(), reach, 0.25, w), strict=strict)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_another_rule_is_refused(name: str) -> None:
+    """The comparison tells each rule from the next one, and from itself with a rate off by 1e-6."""
+    _, rule, reach = RULES[name]
+    names = list(RULES)
+    other = RULES[names[names.index(name) - 1]][0]
+    plan = Plan(rule(), reach, 0.0, CASE.data.w)
+    assert complaints("numpy", other, plan, strict=False)
+    own = RULES[name][0]
+    assert complaints("numpy", replace(own, lr=own.lr * (1.0 + 1e-6)), plan._replace(update=rule()), strict=False)

@@ -1,0 +1,88 @@
+"""What importing costs: nothing but NumPy, until something else is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import pytest
+
+import fastmlp
+from tests import processes
+
+LATER = ("numba", "llvmlite", "scipy", "sklearn", "matplotlib", "rich", "typer", "threadpoolctl", "safetensors")
+"""Packages that `import fastmlp` must not bring in: they are slow to import, or extras."""
+
+ANSWER = f"import json, sys; print(json.dumps([name for name in {LATER} if name in sys.modules]))"
+
+
+def brought_in(program: str) -> list[str]:
+    """Return which of those packages a program has imported when it ends."""
+    found: list[str] = json.loads(processes.run(f"{program}; {ANSWER}").splitlines()[-1])
+    return found
+
+
+def test_importing_brings_in_numpy_alone() -> None:
+    assert brought_in("import fastmlp") == []
+
+
+def test_looking_around_brings_in_nothing() -> None:
+    """Names, schedules and optimizers are there without a backend."""
+    assert brought_in("import fastmlp; fastmlp.available_backends(); fastmlp.Adam(fastmlp.schedules.Cosine(0.1))") == []
+
+
+@pytest.mark.parametrize("backend", ["auto", "naive", "numpy"])
+def test_training_without_numba_does_not_import_it(backend: str) -> None:
+    program = f"import fastmlp; net = fastmlp.MLP((1, 2, 1), backend='{backend}'); net.fit([[1.0]], [2.0])"
+    assert brought_in(program) == []
+
+
+def test_the_check_can_fail() -> None:
+    assert brought_in("import fastmlp; fastmlp.MLP((1, 2, 1), backend='numba')")[:2] == ["numba", "llvmlite"]
+
+
+def test_a_backend_is_imported_when_it_is_first_asked_for() -> None:
+    answer = "import sys; print([n for n in sys.modules if n.startswith('fastmlp.backends.')])"
+    assert processes.run(f"import fastmlp; {answer}") == "['fastmlp.backends.base']\n"
+
+
+def test_importing_says_nothing_and_leaves_the_process_alone() -> None:
+    """No warning filter, no signal handler, no state of NumPy's errors or random numbers is touched."""
+    program = """
+import os, random, signal, threading, warnings
+import numpy as np
+def state():
+    seen = (warnings.filters, signal.getsignal(signal.SIGINT), np.geterr(), random.getstate(), dict(os.environ))
+    return repr((*seen, np.random.get_state(), threading.active_count(), np.get_printoptions()))
+before = state()
+import fastmlp
+fastmlp.MLP((1, 2, 1), backend="naive", seed=0).fit([[1.0]], [2.0])
+print(state() == before)
+"""
+    assert processes.run(program) == "True\n"
+
+
+def test_every_module_can_be_the_first_that_is_imported() -> None:
+    """No import works only because another came before it."""
+    assert processes.call(import_each_first) == []
+
+
+def import_each_first() -> list[str]:
+    """Import every module but those of compiled kernels, which register themselves once, with none of ours there."""
+    modules = [
+        module.name
+        for module in walk_packages([str(Path(fastmlp.__file__).parent)], "fastmlp.")
+        if "numba" not in module.name and not module.name.endswith("__main__")
+    ]
+    failed = []
+    for name in modules:
+        for loaded in [other for other in sys.modules if other.partition(".")[0] == "fastmlp"]:
+            del sys.modules[loaded]
+        try:
+            import_module(name)
+        except ImportError as error:
+            failed.append(f"{name}: {error}")
+    return failed
