@@ -135,8 +135,8 @@ def poisson(z: Real, a: Real, y: Real) -> Real:
 
 def poisson_slope(a: Real, y: Real) -> Real:
     """Return 1 - y/a."""
-    above = a > 0.0
-    return 1.0 - where(y == 0.0, 0.0, where(above, y / where(above, a, 1.0), y * math.inf))
+    at_zero = a == 0.0
+    return 1.0 - where(y == 0.0, 0.0, where(at_zero, y * math.inf, y / where(at_zero, 1.0, a)))
 
 
 def poisson_link(z: Real, a: Real, y: Real) -> Real:

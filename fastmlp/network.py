@@ -80,7 +80,7 @@ class MLP:
     >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     >>> y = np.array([0, 1, 1, 0])
     >>> net = MLP((2, 8, 1), activation="tanh", seed=0)
-    >>> history = net.fit(X, y, optimizer=SGD(lr=0.5), epochs=1000, batch_size=4)
+    >>> history = net.fit(X, y, optimizer=SGD(lr=0.1), epochs=2000, batch_size=4)
     >>> net.predict(X).ravel().round()
     array([0., 1., 1., 0.], dtype=float32)
     """

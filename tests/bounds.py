@@ -158,7 +158,8 @@ ELEMENTARY_ULPS = {
 
 exp and log lose half an ulp in their last operation and less than that before it: the reduced argument is good to
 2**-53 of an ulp of its integer part, the polynomials to 2**-57.  The others add half an ulp for each further operation
-(tanh: two sums, one quotient, on twice the relative error of expm1 at most; sigmoid_slope: two products and a quotient).
+(tanh: two sums, one quotient, on twice the relative error of expm1 at most; sigmoid_slope: two products and a
+quotient).
 """
 
 COSINE_ERROR = 4e-16
@@ -170,14 +171,13 @@ off so fast that only the first two roundings count, and the tenth is below 1e-1
 
 # --- optimizers ---
 
-ROUNDINGS_OF_STEP = 12
+ROUNDINGS_OF_STEP = 16
 """Roundings that one step of an optimizer adds to a parameter, relative to the sizes of its terms.
 
-Two to each running mean for its products, one for its sum and one for its storage; the square of the gradient, the
-root (which halves what came in), epsilon, the correction of the means (a power of beta, a difference, a root and two
-quotients), the rate's product, the quotient, and the sum with the parameter: 15 in a first step that does all of it,
-of which those of the means alone, 4, come again with every further step.  12 t holds both for t > 1, and for t = 1
-nothing is decayed or averaged yet.
+Each running mean: two products, a sum, its storage, and the square of the gradient; the root, which halves what came
+in, and epsilon; the correction of the means, a power of beta, a difference, a root and two quotients; the rate's
+product and the quotient; the share that decays; the sum with the parameter.  16 in the longest of them, and after t
+steps less than 16 t, for of the earlier ones only the running means are left.  Largest seen: 2.
 """
 
 # --- losses of large logits ---

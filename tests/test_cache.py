@@ -8,15 +8,12 @@ a file system that a hook has made read-only.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
 import pickle
 import shutil
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,55 +22,19 @@ import pytest
 
 from fastmlp import MLP
 from fastmlp.backends.numba import cache, kernels
-from fastmlp.backends.numba.jit import exact
-from tests import processes
-
-DTYPES = ("float64", "float32")
-
-
-# --- what the processes do ---
-
-
-def halve(values: Any) -> None:
-    for i in range(values.size):
-        values[i] = 0.5 * values[i]
-
-
-def double(values: Any) -> None:
-    for i in range(values.size):
-        values[i] = 2.0 * values[i]
-
-
-def use_kernels() -> dict[str, Any]:
-    """Compile or load both kernels for both dtypes; return what they gave, how often they were loaded, and warnings."""
-    compiled = [cache.cached(exact(function)) for function in (halve, double)]
-    results = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for kernel in compiled:
-            for dtype in DTYPES:
-                values = np.array([1.0, 2.0, 3.0], dtype)
-                kernel(values)
-                results.append(values.tolist())
-    return {
-        "right": results == [[0.5, 1.0, 1.5]] * 2 + [[2.0, 4.0, 6.0]] * 2,
-        "loaded": sum(sum(kernel.stats.cache_hits.values()) for kernel in compiled),
-        "compiled": sum(sum(kernel.stats.cache_misses.values()) for kernel in compiled),
-        "warnings": [f"{warning.category.__name__}: {warning.message}" for warning in caught],
-    }
-
+from tests import processes, small_kernels
 
 COMPILED = {"right": True, "loaded": 0, "compiled": 4, "warnings": []}
 LOADED = {"right": True, "loaded": 4, "compiled": 0, "warnings": []}
 
 
 def use_kernels_in(folder: Path | str) -> dict[str, Any]:
-    return processes.call(use_kernels, FASTMLP_CACHE_DIR=str(folder))
+    return processes.call(small_kernels.use_all, FASTMLP_CACHE_DIR=str(folder))
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder with entries of both kernels; to be copied, not changed."""
+    """Return a cache folder with entries of both kernels; to be copied, not changed."""
     folder = tmp_path_factory.mktemp("cache") / "filled"
     assert use_kernels_in(folder) == COMPILED
     return folder
@@ -81,7 +42,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(filled: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """Return a copy of it."""
     return Path(shutil.copytree(filled, tmp_path / "cache"))
 
 
@@ -194,17 +155,8 @@ def test_a_file_system_that_is_read_only(folder: Path) -> None:
     """The folder is there and is ours, but empty; each file that cannot be opened has another name."""
     for path in inner(folder).iterdir():
         path.unlink()
-    answer = processes.call(use_kernels_on_a_read_only_system, str(folder), FASTMLP_CACHE_DIR=str(folder))
+    answer = processes.call(small_kernels.use_all_on_a_read_only_system, str(folder), FASTMLP_CACHE_DIR=str(folder))
     assert_compiled_with_one_warning(answer, "cannot be used")
-
-
-def use_kernels_on_a_read_only_system(folder: str) -> dict[str, Any]:
-    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and str(arguments[0]).startswith(folder) and arguments[2] & os.O_CREAT:
-            raise OSError(errno.EROFS, "Read-only file system", arguments[0])
-
-    sys.addaudithook(refuse)
-    return use_kernels()
 
 
 def test_a_user_without_a_home() -> None:
@@ -215,8 +167,8 @@ import json, os
 os.getuid = lambda: 2**31 - 7
 for variable in {variables}:
     os.environ.pop(variable, None)
-from tests.test_cache import use_kernels
-print(json.dumps(use_kernels()))
+from tests.small_kernels import use_all
+print(json.dumps(use_all()))
 """
     assert_compiled_with_one_warning(json.loads(processes.run(program)))
 
@@ -232,14 +184,8 @@ class Bomb:
 
 
 def test_nothing_is_loaded_from_a_folder_that_belongs_to_somebody_else(folder: Path) -> None:
-    answer = processes.call(use_kernels_as_another_user, FASTMLP_CACHE_DIR=str(folder))
+    answer = processes.call(small_kernels.use_all_as_another_user, FASTMLP_CACHE_DIR=str(folder))
     assert_compiled_with_one_warning(answer, "belongs to another user or is writable for others")
-
-
-def use_kernels_as_another_user() -> dict[str, Any]:
-    genuine = os.getuid()
-    os.getuid = lambda: genuine + 1
-    return use_kernels()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720])
@@ -259,59 +205,14 @@ def test_nothing_is_loaded_from_a_folder_that_others_may_write_to(
 # --- damaged entries ---
 
 
-def truncated(content: bytes) -> list[bytes]:
-    """Cut at the start, near it, in the middle, and at the last byte."""
-    return [content[:n] for n in (0, 1, 3, 40, len(content) // 2, len(content) - 1)]
-
-
-def garbled(content: bytes) -> list[bytes]:
-    """Something else altogether: noise, text, a pickle of something else, and that with a good checksum."""
-    noise, other = np.random.default_rng(0).bytes(len(content)), pickle.dumps(("a", 1))
-    with_checksum = hashlib.sha256(other).digest() + other
-    return [noise, b"\x00" * len(content), b"<html>not found</html>", other, with_checksum, content + content]
-
-
-def flipped(content: bytes) -> list[bytes]:
-    """One bit changed, at places all over: in names, in numbers, in machine code."""
-    places = np.linspace(0, len(content) - 1, 12).astype(int).tolist()
-    return [content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :] for place in places]
-
-
 def test_a_damaged_entry_is_compiled_again_with_one_warning(folder: Path) -> None:
-    answers = processes.call(use_damaged_kernel, FASTMLP_CACHE_DIR=str(folder))
+    answers = processes.call(small_kernels.use_damaged, FASTMLP_CACHE_DIR=str(folder))
     for answer in answers:
         (warning,) = answer.pop("warnings")
         assert warning.startswith("RuntimeWarning: a damaged entry of the kernel cache is compiled again"), answer
-        assert answer.pop("again") == {"right": True, "loaded": 1, "warnings": []}, answer
-        assert answer == {"damage": answer["damage"], "right": True, "loaded": 0}
+        assert answer.pop("again") == {"right": True, "loaded": 1, "compiled": 0, "warnings": []}, answer
+        assert answer == {"damage": answer["damage"], "right": True, "loaded": 0, "compiled": 1}
     assert {answer["damage"] for answer in answers} == {"truncated", "garbled", "flipped"}
-
-
-def use_damaged_kernel() -> list[dict[str, Any]]:
-    """Damage all entries in every way, use a kernel, and use it again; return what happened each time."""
-    whole = {path: path.read_bytes() for path in cache.cache_folder().iterdir()}
-    answers = []
-    for damage in (truncated, garbled, flipped):
-        damaged = [zip(whole, contents, strict=True) for contents in zip(*map(damage, whole.values()), strict=True)]
-        for entries in damaged:
-            for path, content in entries:
-                path.write_bytes(content)
-            cache._warned.clear()
-            answers.append({"damage": damage.__name__} | use_halve() | {"again": use_halve()})
-    return answers
-
-
-def use_halve() -> dict[str, Any]:
-    kernel = cache.cached(exact(halve))
-    values = np.array([1.0, 2.0, 3.0])
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(None):
-        warnings.simplefilter("always")
-        kernel(values)
-    return {
-        "right": values.tolist() == [0.5, 1.0, 1.5],
-        "loaded": sum(kernel.stats.cache_hits.values()),
-        "warnings": [f"{warning.category.__name__}: {warning.message}" for warning in caught],
-    }
 
 
 def entries_of(function: Any, folder: Path) -> list[Path]:
@@ -322,7 +223,7 @@ def entries_of(function: Any, folder: Path) -> list[Path]:
 
 def test_an_entry_of_another_dtype_is_not_taken(folder: Path) -> None:
     """Whole, with a good checksum, but under the name of another."""
-    first, second = entries_of(halve, folder)
+    first, second = entries_of(small_kernels.halve, folder)
     content = first.read_bytes()
     first.write_bytes(second.read_bytes())
     second.write_bytes(content)
@@ -334,7 +235,7 @@ def test_an_entry_of_another_dtype_is_not_taken(folder: Path) -> None:
 
 
 def test_an_entry_that_is_gone_is_compiled_again(folder: Path) -> None:
-    for path in entries_of(halve, folder):
+    for path in entries_of(small_kernels.halve, folder):
         path.unlink()
     assert use_kernels_in(folder) == {"right": True, "loaded": 2, "compiled": 2, "warnings": []}
 

@@ -30,7 +30,7 @@ def unit_hash(seed: int, step: int, layer: int, row: Any, unit: Any) -> Any:
 
 
 def mix_of_uint32(h: np.ndarray) -> np.ndarray:
-    """The hash again, in the arithmetic modulo 2**32 for which it was made."""
+    """Compute the hash again, in the arithmetic modulo 2**32 for which it was made."""
     h = (h ^ (h >> np.uint32(16))) * np.uint32(0x21F0AAAD)
     h = (h ^ (h >> np.uint32(15))) * np.uint32(0x735A2D97)
     return h ^ (h >> np.uint32(15))
@@ -85,7 +85,7 @@ ROWS, UNITS = np.arange(400)[:, None], np.arange(250)
 
 
 def share_is_near(share: float, expected: float, n: int) -> bool:
-    """Tell whether n independent trials of probability `expected` may well succeed this often: a binomial's deviation."""
+    """Tell whether n independent trials of a probability may well succeed this often, by a binomial's deviation."""
     return abs(share - expected) <= bounds.DEVIATIONS * math.sqrt(expected * (1.0 - expected) / n)
 
 
@@ -140,7 +140,7 @@ def test_thresholds() -> None:
 
 
 def probe(backend: str, rate: float) -> MLP:
-    """A network with 64 linear hidden units."""
+    """Return a network with 64 linear hidden units."""
     return MLP(
         (1, 64, 1), "identity", "identity", "squared_error", backend=backend, dtype="float64", seed=4, dropout=rate
     )

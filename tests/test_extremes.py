@@ -27,7 +27,7 @@ def line(backend: str, dtype: str = "float64", **options: Any) -> MLP:
 
 
 def diverging_steps(xs: list[float], lr: float, largest: float) -> tuple[int, int]:
-    """Do online descent towards 0, from w = 2 and b = 1; return where its loss and where its parameters get too large."""
+    """Return in which steps of descent to 0, from w = 2 and b = 1, the loss and the parameters get too large."""
     w, b = 2.0, 1.0
     loss_step = None
     for step in range(10**6):

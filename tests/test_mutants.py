@@ -6,15 +6,15 @@ other tests go through whole; the others hold down lines that a mutation run fou
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from fastmlp import MLP, SGD, Adam, Optimizer, RMSprop
+from fastmlp import MLP, SGD, Adam, AdamW, Optimizer, RMSprop
 from fastmlp.activations import (
     ACTIVATIONS,
     HIDDEN_ACTIVATIONS,
@@ -22,13 +22,17 @@ from fastmlp.activations import (
     POSITIVE_OUTPUTS,
     SELU_ALPHA,
     SELU_SCALE,
+    Activation,
 )
 from fastmlp.backends import make_backend
+from fastmlp.backends.naive import Layer
+from fastmlp.backends.numpy import _ONE_HOT_TABLE
 from fastmlp.backends.numpy.activations import THROUGH
-from fastmlp.backends.numpy.workspace import Workspace, WorkspacePool
-from fastmlp.losses import LOSSES
+from fastmlp.backends.numpy.workspace import Scratch, Views, Workspace, WorkspacePool
+from fastmlp.losses import LOSSES, Loss
+from fastmlp.optimizers import Rule
 from fastmlp.spec import NetworkSpec
-from tests import checkers, integers, networks
+from tests import bounds, checkers, integers, networks
 from tests.networks import Case
 
 MODES = [("numpy", False), ("numpy", True), ("naive", True)]
@@ -141,6 +145,8 @@ def test_running_means_of_any_length() -> None:
     rates = np.array([0.5, 0.5])
     rows, powers = Adam(beta1=0.25, beta2=0.375).coefficients(rates, (1.0, 1.0))
     assert rows[0, 2:].tolist() == [0.25, 0.75, 0.375, 0.625]
+    assert rows[0, 0] == 0.5 * math.sqrt(0.625) / 0.75
+    assert rows[0, 1] == Adam().eps * math.sqrt(0.625)
     assert powers == (0.25**2, 0.375**2)
     assert RMSprop(rho=0.25, eps=0.5).coefficients(rates, (1.0, 1.0))[0][0].tolist() == [0.5, 0.5, 0.0, 1.0, 0.25, 0.75]
 
@@ -188,7 +194,7 @@ def test_a_unit_that_is_off_has_no_negative_zero() -> None:
     assert not delta.any()
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Row(Optimizer):
     """The same coefficients in every step."""
 
@@ -203,10 +209,10 @@ def test_numpy_takes_any_coefficients_of_a_rule() -> None:
     """Powers of two, so that nothing rounds; some of these rows are one number away from those with a short cut."""
     ends = {}
     for backend in ("naive", "numpy"):
-        for velocity, ahead in ((1.0, 0.0), (1.0, 0.5), (1.0, -0.5), (2.0, 0.0), (0.5, 0.0), (0.5, 1.0)):
+        for velocity, ahead in ((1.0, 0.0), (1.0, 0.5), (1.0, -0.5), (4.0, 0.0), (0.5, 0.0), (0.5, 2.0), (0.0, 0.0)):
             net = MLP((1, 1), loss="squared_error", backend=backend, dtype="float64")
             net.parameters.flat[...] = [2.0, 1.0]
-            net.fit([[1.0]], [0.0], optimizer=Row(row=(0.25, 0.5, velocity, ahead, 0.0, 0.0)), epochs=3)
+            net.fit([[1.0]], [0.0], optimizer=Row(row=(0.5, 0.25, velocity, ahead, 0.0, 0.0)), epochs=3)
             ends.setdefault((velocity, ahead), []).append(net.parameters.flat.tolist())
     assert all(naive == numpy for naive, numpy in ends.values())
     assert len({tuple(naive) for naive, _ in ends.values()}) == len(ends)
@@ -218,3 +224,108 @@ def test_a_share_beyond_its_range_is_refused(dropout: float) -> None:
         NetworkSpec((2, 3, 1), ("tanh",), dropout=dropout)
     with pytest.raises(ValueError, match="momentum is"):
         SGD(momentum=dropout)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_every_method_computes_for_itself(*, strict: bool) -> None:
+    """Each on a network that has computed nothing yet: a workspace may hold the right answer of a call before."""
+    case = Case((3, 4, 2), ("tanh",), "softmax", "cross_entropy", weighted=True)
+    _, X, Y, w = case.data
+
+    def fresh() -> MLP:
+        net = case.build("numpy", strict=strict)
+        net.loss_and_gradient(X[::-1] + 1.0, Y, w)
+        return net
+
+    net = case.build("numpy", strict=strict)
+    assert np.array_equal(fresh().input_gradient(X, Y, w), net.input_gradient(X, Y, w))
+    assert np.array_equal(fresh().predict(X), net.predict(X))
+    assert np.array_equal(fresh().hidden_activations(X)[0], net.hidden_activations(X)[0])
+    assert fresh().loss(X, Y, w) == net.loss(X, Y, w)
+    truth = checkers.truth(case)["input gradient"]
+    assert np.max(np.abs(fresh().input_gradient(X, Y, w) - truth)) <= bounds.GRADIENT * np.max(np.abs(truth))
+
+
+@pytest.mark.parametrize("n_outputs", [_ONE_HOT_TABLE, _ONE_HOT_TABLE + 1])
+def test_labels_of_many_classes_train_as_rows_do(n_outputs: int) -> None:
+    ends = []
+    labels = np.array([0, n_outputs - 1, 1])
+    for Y in (labels, np.eye(n_outputs)[labels]):
+        net = MLP((2, n_outputs), "tanh", "softmax", "cross_entropy", backend="numpy", strict=True, seed=0)
+        net.fit(np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5]]), Y, epochs=2, batch_size=2)
+        ends.append(net.parameters.flat)
+    assert np.array_equal(*ends)
+
+
+@pytest.mark.parametrize(("backend", "strict"), MODES)
+def test_names_are_compared_by_their_letters(backend: str, *, strict: bool) -> None:
+    """Names that come out of a file are other strings than those in the tables."""
+    activation, output, loss, init, dtype = (
+        "".join([*word]) for word in ("tanh", "softmax", "cross_entropy", "uniform", "float64")
+    )
+    X, labels = [[1.0, -2.0], [0.5, 3.0], [-1.0, 1.0]], [0, 2, 1]
+    ends = []
+    for names in ((activation, output, loss), ("tanh", "softmax", "cross_entropy")):
+        net = MLP((2, 3, 3), *names, backend=backend, strict=strict, seed=0, init=init, dtype=dtype, l2=0.5)
+        net.fit(X, labels, epochs=1)
+        results = [net.parameters.flat, net.predict(X), net.input_gradient(X, labels), np.array(net.loss(X, labels))]
+        ends.append(checkers.digest(results))
+    assert ends[0] == ends[1]
+    with pytest.raises(ValueError, match="softmax over one output"):
+        NetworkSpec((2, 1), (), output, loss)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_rows_beyond_a_block_are_like_the_first(monkeypatch: pytest.MonkeyPatch, *, strict: bool) -> None:
+    case = Case((3, 4, 2), ("tanh",), "softmax", "cross_entropy", weighted=True, n_samples=8)
+    _, X, Y, w = case.data
+    net = case.build("numpy", strict=strict)
+    outputs, hidden, loss = net.predict(X), net.hidden_activations(X)[0], net.loss(X, Y, w)
+    allowed = bounds.SIGMAS * max(checkers.rounding(case).values())
+    for rows in (1, 3, 4, 7, 8):
+        monkeypatch.setattr("fastmlp.backends.numpy._BLOCK", rows)
+        assert np.max(np.abs(net.predict(X) - outputs)) <= allowed
+        assert np.max(np.abs(net.hidden_activations(X)[0] - hidden)) <= allowed
+        assert abs(net.loss(X, Y, w) - loss) <= allowed
+
+
+@pytest.mark.parametrize(
+    "kind", [Activation, Loss, Rule, NetworkSpec, Layer, Scratch, Views, SGD, Adam, AdamW, RMSprop]
+)
+def test_what_is_shared_cannot_be_changed(kind: type) -> None:
+    assert dataclasses.is_dataclass(kind)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(object.__new__(kind), dataclasses.fields(kind)[0].name, None)
+
+
+def test_the_message_counts_hidden_layers() -> None:
+    with pytest.raises(ValueError, match=r"activation has 1 names, but .* has 3 hidden layers"):
+        NetworkSpec((2, 3, 4, 5, 1), ("tanh",))
+
+
+@pytest.mark.parametrize(("backend", "strict"), MODES)
+@pytest.mark.parametrize("output", ["softplus", "exp", "sigmoid"])
+def test_a_count_of_zero_where_zero_is_expected(output: str, backend: str, *, strict: bool) -> None:
+    """Output and target underflow together: no 0/0 and no 0 log 0."""
+    net = MLP((1, 1), "tanh", output, "poisson", backend=backend, strict=strict)
+    net.parameters.flat[...] = [1.0, 0.0]
+    loss, gradient = net.loss_and_gradient([[-1e4]], [0.0])
+    assert (loss, gradient.flat.tolist()) == (0.0, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("weight_decay", [-0.5, math.nan, math.inf])
+def test_a_decay_that_is_none_is_refused(weight_decay: float) -> None:
+    with pytest.raises(ValueError, match="weight_decay is"):
+        AdamW(weight_decay=weight_decay)
+    with pytest.raises(ValueError, match="beta1 is"):
+        AdamW(beta1=1.5)
+
+
+def test_relu_makes_no_negative_zero() -> None:
+    assert math.copysign(1.0, ACTIVATIONS["relu"].forward(-0.0)) == 1.0
+
+
+def test_an_initialisers_name_is_compared_by_its_letters() -> None:
+    for name in ("auto", "zeros", "uniform"):
+        ends = [MLP((2, 1), "tanh", seed=0, init=init).parameters.flat for init in (name, "".join([*name]))]
+        assert np.array_equal(*ends)

@@ -116,7 +116,7 @@ def is_drawn_with(W: np.ndarray, variance: float) -> bool:
     """Tell whether W looks like uniform draws from (-L, L) with this variance, L**2 / 3.
 
     Their mean has the standard deviation sqrt(variance / n). A square has the mean L**2 / 3 and the variance
-    L**4 / 5 - L**4 / 9, which is 4/5 of the mean's square; so the mean of n of them deviates by variance * sqrt(0.8 / n).
+    L**4 / 5 - L**4 / 9, 4/5 of the mean's square: so the mean of n of them deviates by variance * sqrt(0.8 / n).
     """
     limit = math.sqrt(3.0 * variance)
     return (

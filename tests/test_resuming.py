@@ -81,17 +81,20 @@ def test_without_the_state_parts_are_not_the_whole(backend: str) -> None:
 
 @pytest.mark.parametrize("restore_best", [False, True])
 def test_early_stopping_waits_across_parts(backend: str, *, restore_best: bool) -> None:
-    """The best epoch may lie in an earlier part, and a part may end while patience is running."""
+    """The best epoch lies in the middle of the parts, and some of them end while patience is running."""
     stopping = EarlyStopping(patience=4, restore_best=restore_best)
-    options: dict[str, Any] = {"early_stopping": stopping, "validation_data": (X, (LABELS + 1) % 3)}
+    other_X = X + np.random.default_rng(1).normal(size=X.shape)
+    options: dict[str, Any] = {"early_stopping": stopping, "validation_data": (other_X, LABELS)}
     whole, in_parts = network(backend), network(backend)
-    history = fit(whole, 50, Adam(0.05), **options)
+    history = fit(whole, 50, Adam(0.02), **options)
     assert history.stopped == "early stopping"
-    histories = fit_in_parts(in_parts, [2] * ((history.n_epochs - 1) // 2), Adam(0.05), **options)
-    histories.append(fit(in_parts, 50, Adam(0.05), state=histories[-1].state, **options))
+    assert 2 < history.best_epoch < history.n_epochs - 1 - 2
+    histories = fit_in_parts(in_parts, [2] * ((history.n_epochs - 1) // 2) + [50], Adam(0.02), **options)
     assert [loss for part in histories for loss in part.validation_loss] == history.validation_loss
     assert histories[-1].stopped == "early stopping"
     assert end_of(in_parts) == end_of(whole)
+    best = [2 * i + part.best_epoch for i, part in enumerate(histories) if part.best_epoch is not None]
+    assert best[-1] == history.best_epoch
 
 
 def test_a_pickled_pair_of_network_and_state_goes_on_elsewhere(backend: str) -> None:
@@ -160,7 +163,7 @@ def test_the_state_of_another_network_is_refused_and_the_field_named(field: str)
     options = {"layer_sizes": (3, 5, 3), "activation": "tanh", "dropout": 0.25, "l2": 0.01} | OTHERS[field]
     other = MLP(**options, output_activation="softmax", loss="cross_entropy", seed=0)
     before = other.parameters.flat.copy(), other.generator.bit_generator.state
-    with pytest.raises(ValueError, match=f"^state .*{field}"):
+    with pytest.raises(ValueError, match=rf"^state .*{field}"):
         fit(other, 1, Adam(0.05), state=state)
     np.testing.assert_array_equal(other.parameters.flat, before[0])
     assert (other.generator.bit_generator.state, other.history) == (before[1], None)
@@ -170,5 +173,5 @@ def test_a_state_from_the_middle_of_an_epoch_needs_the_same_batches() -> None:
     net = network("numpy")
     state = dataclasses.replace(fit(net, 1, Adam(0.05)).state, losses=[0.5])
     for batch_size in (N, 1):
-        with pytest.raises(ValueError, match="^state "):
+        with pytest.raises(ValueError, match=r"^state "):
             net.fit(X, LABELS, sample_weight=WEIGHTS, optimizer=Adam(0.05), batch_size=batch_size, state=state)

@@ -102,7 +102,12 @@ def test_training_ends_in_the_same_bits(name: str, dropout: float, dtype: str) -
 @both_dtypes
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_give_the_same_bits(name: str, dtype: str) -> None:
-    optimizers = (fastmlp.SGD(SCHEDULES[name], momentum=0.5), fastmlp.Adam(SCHEDULES[name]))
+    schedule = SCHEDULES[name]
+    optimizers = (
+        fastmlp.SGD(schedule, momentum=0.5),
+        fastmlp.Adam(schedule),
+        fastmlp.AdamW(schedule, weight_decay=0.1),
+    )
     assert not [line for optimizer in optimizers for line in same_training(classifier(dtype), optimizer, dropout=0.25)]
 
 

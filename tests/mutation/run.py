@@ -70,7 +70,14 @@ class Mutant:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes away what is not executed: annotations and docstrings."""
+    """Takes away what is not executed: annotations, docstrings, and which parameters are for keywords only."""
+
+    def visit_arguments(self, node: ast.arguments) -> ast.arguments:
+        self.generic_visit(node)
+        node.args = node.posonlyargs + node.args + node.kwonlyargs
+        node.defaults += [default for default in node.kw_defaults if default]
+        node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
+        return node
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None

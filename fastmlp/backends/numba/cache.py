@@ -88,8 +88,11 @@ class KernelCache(_Cache):
 
     @property
     def cache_path(self) -> str:
-        """The folder."""
-        return str(cache_folder())
+        """The folder; empty where there is no home directory to have it in."""
+        try:
+            return str(cache_folder())
+        except RuntimeError:
+            return ""
 
     def enable(self) -> None:
         """Do nothing: it is enabled."""
