@@ -26,7 +26,7 @@ def call(function: Callable[..., Any], *arguments: Any, root: Path = ROOT, **env
     done = subprocess.run(
         command(function, *arguments),
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)} | environment,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=SECONDS,

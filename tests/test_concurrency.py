@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -150,7 +151,9 @@ def compare_with_a_child(backend: str) -> dict[str, int]:
 
 def exit_code(function: Callable[[], int]) -> int:
     """Run a function in a forked child; whatever goes wrong there is a code that is not 0."""
-    child = os.fork()
+    with warnings.catch_warnings():  # newer versions of Python warn of what is tested here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         code = 99
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import MLP, SGD, EpochInfo, dropout
+from fastmlp import MLP, SGD, EpochInfo, dropout, schedules
 from fastmlp.backends.numba import overloads  # noqa: F401  teaches Numba the hash
 from fastmlp.backends.numba.jit import exact
 from tests import bounds, checkers
@@ -183,6 +183,17 @@ def test_masks_are_those_of_the_hash_on_every_backend(backend: str) -> None:
     for step, factors in enumerate(observed_factors(net, n_steps=3)):
         kept = unit_hash(seed, step, 0, 0, np.arange(64)) >= dropout.threshold(0.5)
         np.testing.assert_array_equal(factors > 0.0, kept)
+
+
+def test_steps_of_one_epoch_have_masks_of_their_own(backend: str) -> None:
+    """Of two steps in one epoch the first has next to no rate: what is left is the mask of the second."""
+    net = probe(backend, 0.5)
+    net.parameters.flat[...] = 0.0
+    net.biases[0][...] = 1.0
+    second_alone = SGD(schedules.Step(1e-200, every=1, factor=1e200))
+    history = net.fit([[0.0]] * 2, [[-1.0]] * 2, optimizer=second_alone, epochs=1, batch_size=1)
+    kept = unit_hash(history.state.seed, 1, 0, 0, np.arange(64)) >= dropout.threshold(0.5)
+    np.testing.assert_array_equal(net.weights[1][:, 0] < -1.0, kept)
 
 
 def test_each_fit_has_masks_of_its_own(backend: str) -> None:

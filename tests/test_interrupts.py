@@ -180,6 +180,7 @@ def test_a_fit_outside_of_the_main_thread_is_not_concerned(backend: str) -> None
 
 def train_until_told(backend: str) -> dict[str, Any]:
     """Train for ever; when Ctrl-C comes, tell how things are and go on for a few epochs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process started in the background may ignore it
     net = network(backend)
 
     def tell(_: MLP, info: EpochInfo) -> None:
@@ -211,7 +212,6 @@ def test_ctrl_c_from_outside(backend: str) -> None:
         cwd=processes.ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  no threads yet
     )
     with child:
         assert child.stdout is not None
