@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from fastmlp._text import counted
 from fastmlp.backends.base import Batch, Floats, sum_in_order
 from fastmlp.losses import DOMAINS, LOSSES
 from fastmlp.parameters import Array
@@ -45,7 +46,7 @@ def check_X(spec: NetworkSpec, X: object) -> Array:
     ValueError
         If its shape is wrong, or a value is not finite or too large for the dtype.
     """
-    array = _as_numbers("X", X)
+    array = as_numbers("X", X)
     if array.ndim != _MATRIX:
         hint = "; for one sample use X.reshape(1, -1)" if array.ndim == 1 else ""
         msg = f"X has shape {array.shape}, but expected two dimensions, (n_samples, {spec.n_inputs}){hint}"
@@ -72,7 +73,7 @@ def check_Y(spec: NetworkSpec, Y: object, n_samples: int) -> Array:
     ValueError
         If its shape is wrong, or a value is not finite or outside of the loss's domain.
     """
-    array = _as_numbers("Y", Y)
+    array = as_numbers("Y", Y)
     takes_labels = LOSSES[spec.loss].domain == "distribution"
     if takes_labels and array.shape == (n_samples,):
         return _check_labels(array, spec.n_outputs)
@@ -81,8 +82,9 @@ def check_Y(spec: NetworkSpec, Y: object, n_samples: int) -> Array:
     if array.shape != (n_samples, spec.n_outputs):
         also = f" or class indices of shape ({n_samples},)" if takes_labels else ""
         also = also or (f" or ({n_samples},)" if spec.n_outputs == 1 else "")
+        samples, outputs = counted(n_samples, "sample"), counted(spec.n_outputs, "output")
         msg = (
-            f"Y has shape {array.shape}, but {_count(n_samples, 'sample')} of X and {_count(spec.n_outputs, 'output')} "
+            f"Y has shape {array.shape}, but {samples} of X and {outputs} "
             f"(layer_sizes={spec.layer_sizes}) need shape ({n_samples}, {spec.n_outputs}){also}"
         )
         raise ValueError(msg)
@@ -103,13 +105,13 @@ def check_sample_weight(sample_weight: object, n_samples: int) -> Floats | None:
     """
     if sample_weight is None:
         return None
-    array = _as_numbers("sample_weight", sample_weight)
+    array = as_numbers("sample_weight", sample_weight)
     if array.ndim != 1:
         msg = f"sample_weight has shape {array.shape}, but expected one weight a sample, shape ({n_samples},)"
         raise ValueError(msg)
     if len(array) != n_samples:
         msg = (
-            f"sample_weight has shape {array.shape}, but X has {_count(n_samples, 'sample')}; give one weight a sample"
+            f"sample_weight has shape {array.shape}, but X has {counted(n_samples, 'sample')}; give one weight a sample"
         )
         raise ValueError(msg)
     weights = _cast("sample_weight", array, "float64")
@@ -125,7 +127,14 @@ def check_sample_weight(sample_weight: object, n_samples: int) -> Floats | None:
     return weights
 
 
-def _as_numbers(what: str, values: object) -> Array:
+def as_numbers(what: str, values: object) -> Array:
+    """Return values as an array of real numbers, of whatever shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are sparse, masked, ragged, or no real numbers; `what` is their name in the message.
+    """
     if hasattr(values, "toarray") and not isinstance(values, np.ndarray):  # SciPy's sparse matrices
         msg = f"{what} is a {type(values).__name__}; expected a dense array, so use {what}.toarray()"
         raise TypeError(msg)
@@ -158,10 +167,6 @@ def _cast(what: str, array: Array, dtype: str) -> Array:
         raise ValueError(msg)
     msg = f"{what}[{index}] is {value}; expected finite numbers, so drop or fill such samples"
     raise ValueError(msg)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _check_labels(array: Array, n_classes: int) -> Array:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.data import as_numbers
 from fastmlp.parameters import Parameters
 from fastmlp.spec import NetworkSpec
-
-_NUMBERS = "biuf"  # NumPy's kinds of real numbers
 
 
 def as_gradient(spec: NetworkSpec, gradient: object) -> tuple[Parameters, str]:
@@ -41,10 +40,10 @@ def as_gradient(spec: NetworkSpec, gradient: object) -> tuple[Parameters, str]:
         _check_sizes(spec, gradient)
         arrays = [gradient.flat]
     elif isinstance(gradient, np.ndarray) or _is_flat(gradient):
-        arrays = [_as_numbers("gradient", gradient)]
+        arrays = [as_numbers("gradient", gradient)]
         _check_flat(spec, arrays[0])
     elif isinstance(gradient, Sequence):
-        arrays = [_as_numbers(f"gradient[{i}]", tensor) for i, tensor in enumerate(gradient)]
+        arrays = [as_numbers(f"gradient[{i}]", tensor) for i, tensor in enumerate(gradient)]
         _check_tensors(spec, arrays)
     else:
         kind = type(gradient).__name__
@@ -65,18 +64,6 @@ def tensor_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
 
 def _is_flat(gradient: object) -> bool:
     return isinstance(gradient, Sequence) and all(isinstance(value, numbers.Real) for value in gradient)
-
-
-def _as_numbers(what: str, values: object) -> NDArray[Any]:
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        msg = f"{what} is a ragged sequence; expected rows of equal length"
-        raise ValueError(msg) from None
-    if array.dtype.kind not in _NUMBERS:
-        msg = f"{what} has dtype {array.dtype} (shape {array.shape}); expected real numbers"
-        raise TypeError(msg)
-    return array
 
 
 def _check_sizes(spec: NetworkSpec, gradient: Parameters) -> None:
