@@ -17,8 +17,9 @@ def mix(h: Any) -> Any:
 
     References
     ----------
-    Two rounds of multiply and xor-shift; the constants are of those that C. Wellons' *Hash Function
-    Prospector* lists as flipping every output bit with a probability nearest to one half.
+    Two rounds of multiply and xor-shift, as searched for by C. Wellons, *Hash Function Prospector*: its shifts and
+    its first constant. The second is the one in common use with them that is below 2**31, so that products stay
+    below 2**63.
     """
     h = ((h ^ (h >> 16)) * 0x21F0AAAD) & _MASK
     h = ((h ^ (h >> 15)) * 0x735A2D97) & _MASK

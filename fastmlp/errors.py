@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DivergedError(ArithmeticError):
-    """Training met a loss or a parameter that is not finite; the parameters are back where the chunk began.
+    """Training met a loss or a parameter that is not finite; the parameters are those at the epoch's start.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class DivergedError(ArithmeticError):
         where = "the loss" if layer is None else f"layer {layer}"
         super().__init__(
             f"training diverged in epoch {epoch}, batch {batch}: {where} is no longer finite; the parameters are "
-            "back to those before it; lower the learning rate or scale the data"
+            "back to those at the start of the epoch; lower the learning rate or scale the data"
         )
         self.epoch, self.batch, self.layer = epoch, batch, layer
 
