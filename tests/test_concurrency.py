@@ -101,12 +101,12 @@ def test_overlapping_limits_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch
     go_on = [threading.Event(), threading.Event()]
     affine, seen = FastArithmetic.affine, []
 
-    def waiting(self: Any, A: Any, *rest: Any) -> None:
+    def waiting(self: Any, do: Any, A: Any, *rest: Any) -> None:
         call = len(A) - 1  # the first call has one row, the second two
         inside[call].set()
         assert go_on[call].wait(processes.SECONDS)
         seen.append(blas_threads())
-        affine(self, A, *rest)
+        affine(self, do, A, *rest)
 
     monkeypatch.setattr(FastArithmetic, "affine", waiting)
     before, net = blas_threads(), MLP((8, 3), backend="numpy", threads=1)

@@ -23,8 +23,9 @@ ORDER = (
     *("spec", "parameters"),
     # the backends, which know all of the above and not one another
     "backends.base",
-    *("backends.numpy.threads", "backends.numpy.workspace", "backends.numpy.activations"),
-    *("backends.numpy.fast", "backends.numpy.strict", "backends.numpy.__init__", "backends.naive"),
+    *("backends.numpy.threads", "backends.numpy.workspace", "backends.numpy.calls", "backends.numpy.activations"),
+    *("backends.numpy.fast", "backends.numpy.strict", "backends.numpy.passes", "backends.numpy.steps"),
+    *("backends.numpy.__init__", "backends.naive"),
     *("backends.numba.jit", "backends.numba.layout", "backends.numba.cache", "backends.numba.overloads"),
     *("backends.numba.products", "backends.numba.elementwise", "backends.numba.kernels", "backends.numba.__init__"),
     "backends.__init__",

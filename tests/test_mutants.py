@@ -26,9 +26,9 @@ from fastmlp.activations import (
 )
 from fastmlp.backends import make_backend
 from fastmlp.backends.naive import Layer
-from fastmlp.backends.numpy import _ONE_HOT_TABLE
 from fastmlp.backends.numpy.activations import THROUGH
-from fastmlp.backends.numpy.workspace import Scratch, Views, Workspace, WorkspacePool
+from fastmlp.backends.numpy.calls import now
+from fastmlp.backends.numpy.workspace import _ONE_HOT_TABLE, Scratch, Views, Workspace, WorkspacePool
 from fastmlp.losses import LOSSES, Loss
 from fastmlp.optimizers import Rule
 from fastmlp.spec import NetworkSpec
@@ -189,7 +189,7 @@ def test_a_unit_that_is_off_has_no_negative_zero() -> None:
     """Else the sign of a sum of nothing would depend on whether it began with 0 or with its first term."""
     Z, delta = np.array([[-1.0, 0.0, -1.0]], np.float32), np.array([[-1.0, -0.0, 1.0]], np.float32)
     scratch = Workspace(NetworkSpec((2, 3, 1), ("relu",)), 1).views(1).scratch[0]
-    THROUGH["relu"](Z, np.zeros_like(Z), delta, scratch)
+    THROUGH["relu"](now, Z, np.zeros_like(Z), delta, scratch)
     assert not np.signbit(delta).any()
     assert not delta.any()
 

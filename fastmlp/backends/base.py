@@ -155,20 +155,17 @@ class Backend(Protocol):
 class Trainer(Protocol):
     """The steps of a run, for a backend whose training is a loop over batches in Python."""
 
-    def gather(self, step: int) -> Batch:
-        """Return the batch of a step."""
-
-    def loss_and_gradient(self, batch: Batch, dropout: Dropout | None) -> float:
-        """Write the run's gradient and return the loss."""
+    def loss_and_gradient(self, step: int) -> float:
+        """Write the run's gradient for the batch of a step and return its loss."""
 
     def update(self, step: int) -> None:
         """Decay the weights, then apply the run's rule to parameters and states."""
 
 
-def train_by_batches(trainer: Trainer, run: Run, start: int, stop: int, *, dropping: bool) -> int:
+def train_by_batches(trainer: Trainer, run: Run, start: int, stop: int) -> int:
     """Do a run's steps one by one: `Backend.train` for a backend without a kernel for a whole run."""
     for step in range(start, stop):
-        loss = trainer.loss_and_gradient(trainer.gather(step), run.dropout(step) if dropping else None)
+        loss = trainer.loss_and_gradient(step)
         run.losses[step] = loss
         if not math.isfinite(loss):
             return step

@@ -241,7 +241,7 @@ class NaiveBackend:
 
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
-        return train_by_batches(_Trainer(self, run), run, start, stop, dropping=self.spec.dropout > 0)
+        return train_by_batches(_Trainer(self, run), run, start, stop)
 
     # ---- between arrays and lists
 
@@ -288,13 +288,12 @@ class _Trainer:
     def __init__(self, backend: NaiveBackend, run: Run) -> None:
         self._backend, self._run = backend, run
 
-    def gather(self, step: int) -> Batch:
+    def loss_and_gradient(self, step: int) -> float:
         run, rows = self._run, self._run.rows(step)
         weights = None if run.weights is None else run.weights[rows]
-        return Batch(run.X[rows], run.Y[rows], weights, float(run.totals[step]), float(run.l2[step]))
-
-    def loss_and_gradient(self, batch: Batch, dropout: Dropout | None) -> float:
-        return self._backend.loss_and_gradient(self._run.parameters, batch, self._run.gradient, dropout)
+        batch = Batch(run.X[rows], run.Y[rows], weights, float(run.totals[step]), float(run.l2[step]))
+        dropout = run.dropout(step) if self._backend.spec.dropout else None
+        return self._backend.loss_and_gradient(run.parameters, batch, run.gradient, dropout)
 
     def update(self, step: int) -> None:
         run, round_row, decay = self._run, self._backend.round, float(self._run.decay[step])

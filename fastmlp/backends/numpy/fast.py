@@ -1,18 +1,20 @@
 """NumPy arithmetic for speed: BLAS products, ufuncs in the network's own dtype, every result in a given array.
 
-The formulas are those of `fastmlp.losses` and `fastmlp.optimizers`, unrolled into ufuncs with ``out=``.
+The formulas are those of `fastmlp.losses` and `fastmlp.optimizers`, unrolled into calls of ufuncs with an `out`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from fastmlp.activations import SOFTMAX
-from fastmlp.backends.base import Batch, Floats, Run
+from fastmlp.backends.base import Floats, Run
 from fastmlp.backends.numpy.activations import ACTIVATE, THROUGH
-from fastmlp.backends.numpy.workspace import Scratch
+from fastmlp.backends.numpy.calls import Do, Recording, now, one_call
+from fastmlp.backends.numpy.workspace import Kind, Scratch, Views
 from fastmlp.losses import HUBER_DELTA, LOSSES
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
@@ -20,55 +22,56 @@ from fastmlp.spec import NetworkSpec
 # ---- losses: write each output's share of the loss
 
 
-def _squared_error(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    _mse(Z, A, Y, out, scratch)
-    np.multiply(out, 0.5, out=out)
+def _squared_error(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    _mse(do, Z, A, Y, out, scratch)
+    do(np.multiply, out, 0.5, out)
 
 
-def _mse(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.subtract(A, Y, out=out)
-    np.multiply(out, out, out=out)
+def _mse(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, A, Y, out)
+    do(np.multiply, out, out, out)
 
 
-def _mae(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.subtract(A, Y, out=out)
-    np.absolute(out, out=out)
+def _mae(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, A, Y, out)
+    do(np.absolute, out, out)
 
 
-def _huber(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+def _huber(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
     """With d the distance and q = min(d, delta), both branches are q (d - q/2)."""
     inner = scratch.gate
-    _mae(Z, A, Y, out, scratch)
-    np.minimum(out, HUBER_DELTA, out=inner)
-    np.multiply(inner, 0.5, out=scratch.slope)
-    np.subtract(out, scratch.slope, out=out)
-    np.multiply(out, inner, out=out)
+    _mae(do, Z, A, Y, out, scratch)
+    do(np.minimum, out, HUBER_DELTA, out=inner)
+    do(np.multiply, inner, 0.5, scratch.slope)
+    do(np.subtract, out, scratch.slope, out)
+    do(np.multiply, out, inner, out)
 
 
-def _cross_entropy(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.subtract(scratch.column, Z, out=out)
-    np.multiply(out, Y, out=out)
+def _cross_entropy(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, scratch.column, Z, out)
+    do(np.multiply, out, Y, out)
 
 
-def _binary_cross_entropy(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.logaddexp(Z, 0.0, out=out)
-    np.multiply(Z, Y, out=scratch.gate)
-    np.subtract(out, scratch.gate, out=out)
+def _binary_cross_entropy(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.logaddexp, Z, 0.0, out)
+    do(np.multiply, Z, Y, scratch.gate)
+    do(np.subtract, out, scratch.gate, out)
 
 
-def _poisson(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    out.fill(0.0)
-    np.log(A, out=out, where=np.greater(Y, 0.0, out=scratch.mask))
-    np.multiply(out, Y, out=out)
-    np.subtract(A, out, out=out)
+def _poisson(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(out.fill, 0.0)
+    do(np.greater, Y, 0.0, scratch.mask)
+    do(np.log, A, out, where=scratch.mask)
+    do(np.multiply, out, Y, out)
+    do(np.subtract, A, out, out)
 
 
-def _poisson_link(Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.multiply(Z, Y, out=out)
-    np.subtract(A, out, out=out)
+def _poisson_link(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.multiply, Z, Y, out)
+    do(np.subtract, A, out, out)
 
 
-Value = Callable[[Array, Array, Array, Array, Scratch], None]
+Value = Callable[[Do, Array, Array, Array, Array, Scratch], None]
 _VALUES: dict[str, Value] = {
     "mse": _mse,
     "squared_error": _squared_error,
@@ -85,33 +88,34 @@ _LINK_VALUES: dict[str, Value] = {
 # ---- slopes: write the derivative of that share with respect to A
 
 
-def _squared_error_slope(A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.subtract(A, Y, out=out)
+def _squared_error_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, A, Y, out)
 
 
-def _mse_slope(A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.subtract(A, Y, out=out)
-    np.multiply(out, 2.0, out=out)
+def _mse_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, A, Y, out)
+    do(np.multiply, out, 2.0, out)
 
 
-def _mae_slope(A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.subtract(A, Y, out=out)
-    np.sign(out, out=out)
+def _mae_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, A, Y, out)
+    do(np.sign, out, out)
 
 
-def _huber_slope(A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    np.subtract(A, Y, out=out)
-    np.minimum(out, HUBER_DELTA, out=out)
-    np.maximum(out, -HUBER_DELTA, out=out)
+def _huber_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, A, Y, out)
+    do(np.minimum, out, HUBER_DELTA, out=out)
+    do(np.maximum, out, -HUBER_DELTA, out=out)
 
 
-def _poisson_slope(A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
-    out.fill(0.0)
-    np.divide(Y, A, out=out, where=np.greater(Y, 0.0, out=scratch.mask))
-    np.subtract(1.0, out, out=out)
+def _poisson_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(out.fill, 0.0)
+    do(np.greater, Y, 0.0, scratch.mask)
+    do(np.divide, Y, A, out, where=scratch.mask)
+    do(np.subtract, 1.0, out, out)
 
 
-_SLOPES: dict[str, Callable[[Array, Array, Array, Scratch], None]] = {
+_SLOPES: dict[str, Callable[[Do, Array, Array, Array, Scratch], None]] = {
     "mse": _mse_slope,
     "squared_error": _squared_error_slope,
     "mae": _mae_slope,
@@ -119,65 +123,72 @@ _SLOPES: dict[str, Callable[[Array, Array, Array, Scratch], None]] = {
     "poisson": _poisson_slope,
 }
 
-# ---- rules: one step for all parameters; coefficients are arrays without dimensions
-
-Constants = tuple[Array, ...]
+# ---- rules: one step for all parameters, with a row of coefficients
 
 
-def _momentum(w: Array, g: Array, states: tuple[Array, Array], c: Constants, work: Array) -> None:
-    rate, momentum, velocity, ahead, *_ = c
+class _Row:
+    """Memory for a step's row of coefficients: as a whole, and each an array without dimensions."""
+
+    def __init__(self, rows: Array) -> None:
+        self.whole = np.empty_like(rows, shape=rows.shape[1])
+        self.each = tuple(self.whole[i : i + 1].reshape(()) for i in range(rows.shape[1]))
+        # What all steps have in common may leave out calls.
+        self.is_plain = bool((rows[:, 2] == 1.0).all() and (rows[:, 3] == 0.0).all())
+
+
+def _momentum(do: Do, w: Array, g: Array, states: tuple[Array, Array], row: _Row, work: Array) -> None:
+    rate, momentum, velocity, ahead, *_ = row.each
     s = states[0]
-    np.multiply(g, rate, out=work)
-    np.multiply(s, momentum, out=s)
-    np.subtract(s, work, out=s)
-    if ahead == 0.0 and velocity == 1.0:  # all but Nesterov's
-        np.add(w, s, out=w)
+    do(np.multiply, g, rate, work)
+    do(np.multiply, s, momentum, s)
+    do(np.subtract, s, work, s)
+    if row.is_plain:  # all but Nesterov's
+        do(np.add, w, s, w)
         return
-    np.multiply(work, ahead, out=work)
-    np.subtract(w, work, out=w)
-    np.multiply(s, velocity, out=work)
-    np.add(w, work, out=w)
+    do(np.multiply, work, ahead, work)
+    do(np.subtract, w, work, w)
+    do(np.multiply, s, velocity, work)
+    do(np.add, w, work, w)
 
 
-def _adam(w: Array, g: Array, states: tuple[Array, Array], c: Constants, work: Array) -> None:
-    a, e, keep1, take1, keep2, take2 = c
+def _adam(do: Do, w: Array, g: Array, states: tuple[Array, Array], row: _Row, work: Array) -> None:
+    a, e, keep1, take1, keep2, take2 = row.each
     s, t = states
-    np.multiply(s, keep1, out=s)
-    np.multiply(g, take1, out=work)
-    np.add(s, work, out=s)
-    np.multiply(t, keep2, out=t)
-    np.multiply(g, g, out=work)
-    np.multiply(work, take2, out=work)
-    np.add(t, work, out=t)
-    np.sqrt(t, out=work)
-    np.add(work, e, out=work)
-    np.divide(s, work, out=work)
-    np.multiply(work, a, out=work)
-    np.subtract(w, work, out=w)
+    do(np.multiply, s, keep1, s)
+    do(np.multiply, g, take1, work)
+    do(np.add, s, work, s)
+    do(np.multiply, t, keep2, t)
+    do(np.multiply, g, g, work)
+    do(np.multiply, work, take2, work)
+    do(np.add, t, work, t)
+    do(np.sqrt, t, work)
+    do(np.add, work, e, work)
+    do(np.divide, s, work, work)
+    do(np.multiply, work, a, work)
+    do(np.subtract, w, work, w)
 
 
 _RULES = {"momentum": _momentum, "adam": _adam}
 
 
 class FastUpdate:
-    """A run's rule, bound to its parameters and to memory for a row of coefficients."""
+    """A run's rule, recorded, and memory for a row of coefficients."""
 
     def __init__(self, run: Run) -> None:
-        self._rule = _RULES[run.rule]
-        self._rows = run.coefficients.astype(run.parameters.flat.dtype)
-        self._row = np.empty_like(self._rows, shape=self._rows.shape[1])
-        constants = tuple(self._row[i : i + 1].reshape(()) for i in range(self._row.size))
-        work = np.empty_like(run.parameters.flat)
-        self._operands = (run.parameters.flat, run.gradient.flat, run.states, constants, work)
+        flat = run.parameters.flat
+        self._rows = run.coefficients.astype(flat.dtype)
+        row, recording = _Row(self._rows), Recording()
+        _RULES[run.rule](recording, flat, run.gradient.flat, run.states, row, np.empty_like(flat))
+        self._row, self._play = row.whole, recording.play
 
     def __call__(self, step: int) -> None:
         """Do a step."""
         self._row[...] = self._rows[step]
-        self._rule(*self._operands)
+        self._play()
 
 
 class FastArithmetic:
-    """The primitives of a batch, on arrays of the spec's dtype.
+    """The primitives of a batch, on arrays of the spec's dtype, each a few calls.
 
     Products are the method `dot`, which spends a microsecond less than the function `matmul` on finding out
     what it was given.
@@ -191,71 +202,79 @@ class FastArithmetic:
         self._is_linked = row.link == spec.output_activation
         self._value = (_LINK_VALUES if self._is_linked else _VALUES)[spec.loss]
         self._slope = None if self._is_linked else _SLOPES[spec.loss]
-        self._output = spec.output_activation
-        self.activate = [ACTIVATE[name] for name in spec.all_activations]
-        self.multiply_derivative = [THROUGH[name] for name in spec.all_activations]
+        self._activations = spec.all_activations
 
-    def affine(self, A: Array, W: Array, b: Array, out: Array) -> None:
+    def affine(self, do: Do, A: Array, W: Array, b: Array, out: Array) -> None:
         """Write A @ W + b."""
-        A.dot(W, out=out)
-        np.add(out, b, out=out)
+        do(A.dot, W, out)
+        do(np.add, out, b, out)
 
-    def weight_gradient(self, A: Array, delta: Array, out: Array) -> None:
+    def activate(self, do: Do, layer: int, Z: Array, A: Array, scratch: Scratch) -> None:
+        """Write a layer's activation of Z."""
+        ACTIVATE[self._activations[layer]](do, Z, A, scratch)
+
+    def multiply_derivative(self, do: Do, layer: int, views: Views, delta: Array) -> None:
+        """Multiply delta with the derivative of a layer's activation."""
+        THROUGH[self._activations[layer]](do, views.Z[layer], views.A[layer], delta, views.scratch[layer])
+
+    def weight_gradient(self, do: Do, A: Array, delta: Array, out: Array) -> None:
         """Write A.T @ delta."""
-        A.T.dot(delta, out=out)
+        do(A.T.dot, delta, out)
 
-    def bias_gradient(self, delta: Array, scratch: Scratch, out: Array) -> None:
+    def bias_gradient(self, do: Do, delta: Array, scratch: Scratch, out: Array) -> None:
         """Write the sum of delta's rows: as a product, whose blocked sums drift less than row after row."""
-        scratch.ones_rows.dot(delta, out=out)
+        do(scratch.ones_rows.dot, delta, out)
 
-    def back(self, delta: Array, W: Array, out: Array) -> None:
+    def back(self, do: Do, delta: Array, W: Array, out: Array) -> None:
         """Write delta @ W.T."""
-        delta.dot(W.T, out=out)
+        do(delta.dot, W.T, out)
 
-    def multiply(self, A: Array, factors: Array, out: Array) -> None:
+    def multiply(self, do: Do, A: Array, factors: Array, out: Array) -> None:
         """Write A * factors."""
-        np.multiply(A, factors, out=out)
+        do(np.multiply, A, factors, out)
 
+    @one_call
     def add_scaled(self, factor: float, W: Array, out: Array) -> None:
         """Add factor * W to `out`."""
         np.add(out, W * factor, out=out)
 
-    def sample_losses(self, Z: Array, A: Array, Y: Array, scratch: Scratch) -> Floats:
+    def sample_losses(self, views: Views) -> Floats:
         """Return the loss of each sample."""
-        self._value(Z, A, Y, scratch.values, scratch)
+        scratch = views.scratch[-1]
+        self._value(now, views.Z[-1], views.A[-1], views.Y, scratch.values, scratch)
         losses: Floats = np.add.reduce(scratch.values, axis=1, dtype=np.float64)
         return losses / self._divisor
 
-    def total_loss(
-        self, Z: Array, A: Array, Y: Array, weights: Floats | None, scratch: Scratch, *, one_hot: bool
-    ) -> float:
-        """Return the weighted sum of the samples' losses."""
-        if one_hot and weights is None:  # the cross-entropy of classes, in two inner products
-            return float(scratch.row.dot(scratch.ones_rows)) - float(np.vdot(Z, Y))
-        self._value(Z, A, Y, scratch.values, scratch)
-        scratch.values.dot(scratch.ones_outputs, out=scratch.row)
-        total = scratch.row.dot(scratch.ones_rows if weights is None else weights)
-        return float(total) / self._divisor
+    def total_loss(self, do: Do, views: Views, kind: Kind) -> Callable[[], float]:
+        """Return what gives the weighted sum of the samples' losses."""
+        Z, A, Y, scratch = views.Z[-1], views.A[-1], views.Y, views.scratch[-1]
+        if kind.one_hot and not kind.weighted:  # the cross-entropy of classes, in two inner products
+            logarithms, chosen = partial(scratch.row.dot, scratch.ones_rows), partial(np.vdot, Z, Y)
+            return lambda: float(logarithms()) - float(chosen())
+        self._value(do, Z, A, Y, scratch.values, scratch)
+        do(scratch.values.dot, scratch.ones_outputs, scratch.row)
+        total = partial(scratch.row.dot, views.weights if kind.weighted else scratch.ones_rows)
+        return lambda: float(total()) / self._divisor
 
-    def output_delta(
-        self, Z: Array, A: Array, Y: Array, batch: Batch, out: Array, scratch: Scratch, *, one_hot: bool
-    ) -> None:
-        """Write d loss / d Z of the last layer; `one_hot` says that the rows of Y are known to sum to one."""
+    def output_delta(self, do: Do, views: Views, kind: Kind) -> None:
+        """Write d loss / d Z of the last layer."""
+        A, Y, out, scratch = views.A[-1], views.Y, views.delta[-1], views.scratch[-1]
         if self._slope is not None:
-            self._slope(A, Y, out, scratch)
-            THROUGH[self._output](Z, A, out, scratch)
-        elif self._output == SOFTMAX and not one_hot:
-            Y.dot(scratch.ones_outputs, out=scratch.row)
-            np.multiply(A, scratch.column, out=out)
-            np.subtract(out, Y, out=out)
+            self._slope(do, A, Y, out, scratch)
+            self.multiply_derivative(do, len(views.Z) - 1, views, out)
+        elif self._activations[-1] == SOFTMAX and not kind.one_hot:  # else the rows of Y are known to sum to one
+            do(Y.dot, scratch.ones_outputs, scratch.row)
+            do(np.multiply, A, scratch.column, out)
+            do(np.subtract, out, Y, out)
         else:
-            np.subtract(A, Y, out=out)
-        scale = batch.total * self._divisor
-        if batch.weights is None:
-            scratch.share[...] = 1.0 / scale
-            np.multiply(out, scratch.share, out=out)
+            do(np.subtract, A, Y, out)
+        if kind.weighted:
+            do(np.multiply, views.total, self._divisor, views.scale)
+            do(np.divide, views.weights, views.scale, views.shares[:, 0])
+            do(np.multiply, out, views.shares, out)
         else:
-            np.multiply(out, (batch.weights / scale)[:, None], out=out)
+            views.share[...] = 1.0 / (len(out) * self._divisor)
+            do(np.multiply, out, views.share, out)
 
     def sum_of_squares(self, parameters: Parameters) -> float:
         """Return the sum of all squared weights."""

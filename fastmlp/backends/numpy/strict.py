@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS, SOFTMAX
-from fastmlp.backends.base import Batch, Floats, Run, sum_in_order, sum_of_squares
-from fastmlp.backends.numpy.workspace import Scratch
+from fastmlp.backends.base import Floats, Run, sum_in_order, sum_of_squares
+from fastmlp.backends.numpy.calls import Do, one_call
+from fastmlp.backends.numpy.workspace import Kind, Scratch, Views
 from fastmlp.elementary import exp, log
 from fastmlp.losses import LOSSES
 from fastmlp.optimizers import RULES
@@ -59,74 +61,80 @@ class StrictArithmetic:
 
     def __init__(self, spec: NetworkSpec) -> None:
         self._loss = LOSSES[spec.loss]
-        self._output = spec.output_activation
-        self.activate = [partial(self._activate, name) for name in spec.all_activations]
-        self.multiply_derivative = [partial(self._multiply_derivative, name) for name in spec.all_activations]
+        self._activations, self._output = spec.all_activations, spec.output_activation
         self._is_linked = spec.is_linked
 
+    @one_call
     def affine(self, A: Array, W: Array, b: Array, out: Array) -> None:
         """Write A @ W + b."""
         out[...] = _product(A, W) + b
 
+    @one_call
     def weight_gradient(self, A: Array, delta: Array, out: Array) -> None:
         """Write A.T @ delta."""
         out[...] = _product(A.T, delta)
 
+    @one_call
     def bias_gradient(self, delta: Array, scratch: Scratch, out: Array) -> None:
         """Write the sum of delta's rows."""
         out[...] = 0.0 + np.add.accumulate(delta, axis=0, dtype=np.float64)[-1]
 
+    @one_call
     def back(self, delta: Array, W: Array, out: Array) -> None:
         """Write delta @ W.T."""
         out[...] = _product(delta, W.T)
 
+    @one_call
     def multiply(self, A: Array, factors: Array, out: Array) -> None:
         """Write A * factors."""
         out[...] = A.astype(np.float64) * factors
 
+    @one_call
     def add_scaled(self, factor: float, W: Array, out: Array) -> None:
         """Add factor * W to `out`."""
         out[...] = out + factor * W.astype(np.float64)
 
-    def _activate(self, name: str, Z: Array, out: Array, scratch: Scratch) -> None:
-        """Write the activation of Z."""
-        z = Z.astype(np.float64)
+    @one_call
+    def activate(self, layer: int, Z: Array, out: Array, scratch: Scratch) -> None:
+        """Write a layer's activation of Z."""
+        name, z = self._activations[layer], Z.astype(np.float64)
         if name == SOFTMAX:
             powers = exp(z - np.max(z, axis=1, keepdims=True))
             out[...] = powers / _row_sums(powers)
         else:
             out[...] = ACTIVATIONS[name].forward(z)
 
-    def _multiply_derivative(self, name: str, Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
-        """Multiply delta with the activation's derivative."""
-        slopes = ACTIVATIONS[name].derivative(Z.astype(np.float64), A.astype(np.float64))
-        delta[...] = delta * slopes + 0.0
+    @one_call
+    def multiply_derivative(self, layer: int, views: Views, delta: Array) -> None:
+        """Multiply delta with the derivative of a layer's activation."""
+        z, a = (M[layer].astype(np.float64) for M in (views.Z, views.A))
+        delta[...] = delta * ACTIVATIONS[self._activations[layer]].derivative(z, a) + 0.0
 
-    def sample_losses(self, Z: Array, A: Array, Y: Array, scratch: Scratch) -> Floats:
+    def sample_losses(self, views: Views) -> Floats:
         """Return the loss of each sample."""
-        z, a, y = (M.astype(np.float64) for M in (Z, A, Y))
+        z, a, y = (M.astype(np.float64) for M in (views.Z[-1], views.A[-1], views.Y))
         if self._output == SOFTMAX:
             shifted = z - np.max(z, axis=1, keepdims=True)
             z = shifted - log(_row_sums(exp(shifted)))
         losses = _row_sums(self._loss.value_with(self._output)(z, a, y))[:, 0]
-        return losses / Y.shape[1] if self._loss.averaged else losses
+        return losses / y.shape[1] if self._loss.averaged else losses
 
-    def total_loss(
-        self, Z: Array, A: Array, Y: Array, weights: Floats | None, scratch: Scratch, *, one_hot: bool
-    ) -> float:
-        """Return the weighted sum of the samples' losses."""
-        losses = self.sample_losses(Z, A, Y, scratch)
-        return sum_in_order(losses if weights is None else losses * weights)
+    def total_loss(self, do: Do, views: Views, kind: Kind) -> Callable[[], float]:
+        """Return what gives the weighted sum of the samples' losses."""
+        return partial(self._total_loss, views, kind)
 
-    def output_delta(
-        self, Z: Array, A: Array, Y: Array, batch: Batch, out: Array, scratch: Scratch, *, one_hot: bool
-    ) -> None:
+    def _total_loss(self, views: Views, kind: Kind) -> float:
+        losses = self.sample_losses(views)
+        return sum_in_order(losses * views.weights if kind.weighted else losses)
+
+    @one_call
+    def output_delta(self, views: Views, kind: Kind) -> None:
         """Write d loss / d Z of the last layer."""
-        z, a, y = (M.astype(np.float64) for M in (Z, A, Y))
-        shares: Any = 1.0 / batch.total if batch.weights is None else (batch.weights / batch.total)[:, None]
+        z, a, y = (M.astype(np.float64) for M in (views.Z[-1], views.A[-1], views.Y))
+        shares: Any = (views.weights / views.total)[:, None] if kind.weighted else 1.0 / len(y)
         if self._loss.averaged:
-            shares = shares / Y.shape[1]
-        out[...] = shares * (self._linked_slopes(a, y) if self._is_linked else self._slopes(z, a, y))
+            shares = shares / y.shape[1]
+        views.delta[-1][...] = shares * (self._linked_slopes(a, y) if self._is_linked else self._slopes(z, a, y))
 
     def _linked_slopes(self, a: Floats, y: Floats) -> Floats:
         return a * _row_sums(y) - y if self._output == SOFTMAX else a - y

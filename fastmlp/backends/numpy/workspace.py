@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from fastmlp.backends.base import Floats
 from fastmlp.parameters import Array
 from fastmlp.spec import NetworkSpec
 
 _KEPT_SIZES = 8
+_ONE_HOT_TABLE = 512  # outputs up to which a table of all one-hot rows is worth its memory
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,6 @@ class Scratch:
         The same memory.
     ones_rows, ones_outputs : ndarray of shape (n,) and (size,)
     zero, one : ndarray of shape ()
-    share : ndarray of shape ()
-        For a sample's share of the loss.
     """
 
     values: Array
@@ -44,7 +46,6 @@ class Scratch:
     ones_outputs: Array
     zero: Array
     one: Array
-    share: Array
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,11 @@ class Views:
 
     Attributes
     ----------
-    X, Y : ndarray of shape (n, n_in) and (n, n_out)
-        The gathered batch.
+    X, Y, weights, total
+        The batch, as in `fastmlp.backends.base.Batch`, but Y always as rows, and the total without dimensions.
+        X for training alone; weights and total for a batch with weights.
+    share, scale, shares : ndarray of shape (), (), (n, 1)
+        For the samples' shares of the loss: without weights one for all, in the network's dtype.
     Z, A, delta : list of ndarray of shape (n, size)
     dropped, factors : list of ndarray of shape (n, size)
         Hidden activations after dropout, and what they were multiplied with; empty without dropout.
@@ -63,12 +67,37 @@ class Views:
 
     X: Array
     Y: Array
+    weights: Floats
+    total: Floats
+    share: Array
+    scale: Floats
+    shares: Floats
     Z: list[Array]
     A: list[Array]
     delta: list[Array]
     dropped: list[Array]
     factors: list[Array]
     scratch: list[Scratch]
+
+
+class Kind(NamedTuple):
+    """What a batch is like: which calls its loss and gradient consist of.
+
+    Attributes
+    ----------
+    one_hot : bool
+        Whether the rows of Y are made from class indices.
+    weighted : bool
+        Whether the samples have weights.
+    dropped : bool
+        Whether hidden units are dropped.
+    l2 : float
+    """
+
+    one_hot: bool
+    weighted: bool
+    dropped: bool
+    l2: float
 
 
 class Workspace:
@@ -85,10 +114,15 @@ class Workspace:
         self._mask = np.empty(capacity * max(sizes), np.bool_)
         self._column = np.empty((capacity, 1), spec.dtype)
         self._ones = np.ones(max(capacity, *sizes), spec.dtype)
-        self._share = np.empty((), spec.dtype)
         self._zero, self._one = np.zeros((), spec.dtype), np.ones((), spec.dtype)
         self._sizes = sizes
         self._views: dict[int, Views] = {}
+
+    @cached_property
+    def one_hot(self) -> Array | None:
+        """All one-hot rows, where a table of them is worth its memory."""
+        n_outputs = self._sizes[-1]
+        return np.eye(n_outputs, dtype=self._ones.dtype) if n_outputs <= _ONE_HOT_TABLE else None
 
     def views(self, n_rows: int) -> Views:
         """Return the buffers cut to `n_rows`; the few sizes that a fit has are kept."""
@@ -101,7 +135,17 @@ class Workspace:
     def _cut(self, n: int) -> Views:
         X, Y = (buffer[:n] for buffer in self._batch)
         lists = {name: [buffer[:n] for buffer in buffers] for name, buffers in self._rows.items()}
-        return Views(X, Y, **lists, scratch=[self._scratch(n, size) for size in self._sizes])
+        return Views(
+            X=X,
+            Y=Y,
+            weights=np.empty(n),
+            total=np.empty(()),
+            share=np.empty((), X.dtype),
+            scale=np.empty(()),
+            shares=np.empty((n, 1)),
+            **lists,
+            scratch=[self._scratch(n, size) for size in self._sizes],
+        )
 
     def _scratch(self, n: int, size: int) -> Scratch:
         values, gate, slope, factor = (buffer[: n * size].reshape(n, size) for buffer in self._values)
@@ -119,7 +163,6 @@ class Workspace:
             ones_outputs=self._ones[:size],
             zero=self._zero,
             one=self._one,
-            share=self._share,
         )
 
 
