@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 
 from fastmlp.backends import make_backend
 from fastmlp.backends.base import Backend, Batch, Run, empty_states, sum_in_order
+from fastmlp.backends.numpy import steps
 from fastmlp.backends.numpy.calls import Recording, now, one_call
 from fastmlp.optimizers import Adam
 from fastmlp.parameters import Parameters, initialise
@@ -85,6 +90,83 @@ def test_a_recorded_step_is_that_of_its_batch(*, classes: bool, weighted: bool, 
     assert alone.train(whole, 0, 4) == 4
     np.testing.assert_array_equal(whole.losses, run.losses)
     np.testing.assert_array_equal(whole.parameters.flat, run.parameters.flat)
+
+
+def test_networks_and_fits_do_not_share_what_is_recorded() -> None:
+    """Other parameters, states and rules on one backend: each run is that of a backend of its own."""
+    spec = spec_of(classes=True, dropout=0.0)
+    shared = make_backend("numpy", spec, strict=False, threads=None)
+    run = run_of(spec, weighted=False)
+    runs = [run, replace(run, parameters=run.parameters.copy())]
+    runs.append(replace(runs[-1], states=empty_states(spec, "adam")))
+    runs.append(replace(runs[-1], gradient=Parameters.empty(spec)))
+    runs.append(replace(runs[-1], rule="momentum"))
+    for run in runs:
+        alone = copy.deepcopy(run)
+        make_backend("numpy", spec, strict=False, threads=None).train(alone, 0, 4)
+        shared.train(run, 0, 4)
+        np.testing.assert_array_equal(run.parameters.flat, alone.parameters.flat)
+        np.testing.assert_array_equal(run.states, alone.states)
+        np.testing.assert_array_equal(run.gradient.flat, alone.gradient.flat)
+
+
+def trained(run: Run, spec: NetworkSpec) -> Any:
+    backend: Any = make_backend("numpy", spec, strict=False, threads=None)
+    backend.train(run, 0, run.starts.size)
+    return backend
+
+
+def test_what_is_recorded_serves_the_next_run() -> None:
+    spec = spec_of(classes=True, dropout=0.0)
+    run = run_of(spec, weighted=False)
+    backend = trained(run, spec)
+    (workspace,) = backend._pool._free
+    kept = workspace.kept
+    backend.train(replace(run, order=run.order[::-1]), 0, 4)
+    assert workspace.kept is kept
+    backend.train(replace(run, gradient=Parameters.empty(spec)), 0, 4)
+    assert workspace.kept is not kept
+
+
+def test_what_is_recorded_for_a_large_network_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds a gradient and two states."""
+    spec = spec_of(classes=True, dropout=0.0)
+    for most, is_kept in ((spec.n_params, True), (spec.n_params - 1, False)):
+        monkeypatch.setattr(steps, "_MOST_KEPT", most)
+        (workspace,) = trained(run_of(spec, weighted=False), spec)._pool._free
+        assert (workspace.kept is not None) == is_kept
+
+
+def test_what_is_recorded_goes_with_the_backend() -> None:
+    """At once: memory that waits for the garbage collector adds up where many networks are trained in turn."""
+    spec = spec_of(classes=True, dropout=0.0)
+    backend = trained(run_of(spec, weighted=False), spec)
+    (workspace,) = backend._pool._free
+    held = weakref.ref(workspace), weakref.ref(workspace.kept)
+    gc.disable()
+    try:
+        del backend, workspace
+        assert [reference() for reference in held] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_no_more_is_recorded_than_a_few_kinds_of_batches() -> None:
+    spec = spec_of(classes=True, dropout=0.0)
+    run, ones = run_of(spec, weighted=False), np.ones(N_SAMPLES)
+    starts = np.arange(N_SAMPLES)
+    each = replace(
+        run,
+        starts=starts,
+        stops=starts + 1,
+        totals=ones,
+        coefficients=np.repeat(run.coefficients[:1], N_SAMPLES, axis=0),
+        decay=0.0 * ones,
+        l2=starts / 64,
+        losses=0.0 * ones,
+    )
+    (workspace,) = trained(each, spec)._pool._free
+    assert len(workspace.kept._batches) <= 8
 
 
 def test_calls_are_played_in_order_and_again() -> None:

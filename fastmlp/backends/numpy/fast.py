@@ -16,6 +16,7 @@ from fastmlp.backends.numpy.activations import ACTIVATE, THROUGH
 from fastmlp.backends.numpy.calls import Do, Recording, now, one_call
 from fastmlp.backends.numpy.workspace import Kind, Scratch, Views
 from fastmlp.losses import HUBER_DELTA, LOSSES
+from fastmlp.optimizers import N_COEFFICIENTS, Coefficients
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -123,36 +124,34 @@ _SLOPES: dict[str, Callable[[Do, Array, Array, Array, Scratch], None]] = {
     "poisson": _poisson_slope,
 }
 
-# ---- rules: one step for all parameters, with a row of coefficients
+# ---- rules: one step for all parameters; coefficients are arrays without dimensions
+
+Constants = tuple[Array, ...]
 
 
-class _Row:
-    """Memory for a step's row of coefficients: as a whole, and each an array without dimensions."""
-
-    def __init__(self, rows: Array) -> None:
-        self.whole = np.empty_like(rows, shape=rows.shape[1])
-        self.each = tuple(self.whole[i : i + 1].reshape(()) for i in range(rows.shape[1]))
-        # What all steps have in common may leave out calls.
-        self.is_plain = bool((rows[:, 2] == 1.0).all() and (rows[:, 3] == 0.0).all())
-
-
-def _momentum(do: Do, w: Array, g: Array, states: tuple[Array, Array], row: _Row, work: Array) -> None:
-    rate, momentum, velocity, ahead, *_ = row.each
+def _momentum(do: Do, w: Array, g: Array, states: tuple[Array, Array], c: Constants, work: Array) -> None:
+    rate, momentum, *_ = c
     s = states[0]
     do(np.multiply, g, rate, work)
     do(np.multiply, s, momentum, s)
     do(np.subtract, s, work, s)
-    if row.is_plain:  # all but Nesterov's
-        do(np.add, w, s, w)
-        return
+    do(np.add, w, s, w)
+
+
+def _momentum_ahead(do: Do, w: Array, g: Array, states: tuple[Array, Array], c: Constants, work: Array) -> None:
+    rate, momentum, velocity, ahead, *_ = c
+    s = states[0]
+    do(np.multiply, g, rate, work)
+    do(np.multiply, s, momentum, s)
+    do(np.subtract, s, work, s)
     do(np.multiply, work, ahead, work)
     do(np.subtract, w, work, w)
     do(np.multiply, s, velocity, work)
     do(np.add, w, work, w)
 
 
-def _adam(do: Do, w: Array, g: Array, states: tuple[Array, Array], row: _Row, work: Array) -> None:
-    a, e, keep1, take1, keep2, take2 = row.each
+def _adam(do: Do, w: Array, g: Array, states: tuple[Array, Array], c: Constants, work: Array) -> None:
+    a, e, keep1, take1, keep2, take2 = c
     s, t = states
     do(np.multiply, s, keep1, s)
     do(np.multiply, g, take1, work)
@@ -168,18 +167,40 @@ def _adam(do: Do, w: Array, g: Array, states: tuple[Array, Array], row: _Row, wo
     do(np.subtract, w, work, w)
 
 
-_RULES = {"momentum": _momentum, "adam": _adam}
+_Form = Callable[[Do, Array, Array, tuple[Array, Array], Constants, Array], None]
+
+
+def _momentum_form(rows: Array) -> _Form:
+    """Return the short form, unless a step is Nesterov's."""
+    return _momentum if (rows[:, 2] == 1.0).all() and (rows[:, 3] == 0.0).all() else _momentum_ahead
+
+
+def _adam_form(rows: Array) -> _Form:
+    return _adam
+
+
+_FORMS: dict[str, Callable[[Array], _Form]] = {"momentum": _momentum_form, "adam": _adam_form}
 
 
 class FastUpdate:
-    """A run's rule, recorded, and memory for a row of coefficients."""
+    """A rule bound to the arrays of a training, recorded, with memory for a row of coefficients."""
 
     def __init__(self, run: Run) -> None:
         flat = run.parameters.flat
-        self._rows = run.coefficients.astype(flat.dtype)
-        row, recording = _Row(self._rows), Recording()
-        _RULES[run.rule](recording, flat, run.gradient.flat, run.states, row, np.empty_like(flat))
-        self._row, self._play = row.whole, recording.play
+        self._choose = _FORMS[run.rule]
+        self._row = np.empty(N_COEFFICIENTS, flat.dtype)
+        constants = tuple(self._row[i : i + 1].reshape(()) for i in range(self._row.size))
+        self._operands = (flat, run.gradient.flat, run.states, constants, np.empty_like(flat))
+        self._recorded: dict[_Form, Recording] = {}
+
+    def begin(self, coefficients: Coefficients) -> None:
+        """Take the rows of a run."""
+        self._rows = coefficients.astype(self._row.dtype)
+        form = self._choose(self._rows)
+        if form not in self._recorded:
+            self._recorded[form] = Recording()
+            form(self._recorded[form], *self._operands)
+        self._play = self._recorded[form].play
 
     def __call__(self, step: int) -> None:
         """Do a step."""

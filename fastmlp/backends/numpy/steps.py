@@ -1,15 +1,22 @@
-"""The steps of a training, recorded: a batch size's calls are told once, and played at each step."""
+"""The steps of a training, recorded: a batch size's calls are told once, and played at each step.
+
+The recordings stay with the workspace whose arrays they are bound to, for the next run of the same training: an epoch
+may be a single step. Those of a large network do not, for they hold its gradient and states, and what it takes to
+record a step is nothing beside what its step takes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastmlp.backends.base import Run, dense_rows
+from fastmlp.backends.base import Indices, Run, dense_rows
 from fastmlp.backends.numpy.calls import Recording, now
 from fastmlp.backends.numpy.passes import Passes
 from fastmlp.backends.numpy.workspace import Kind, Views, Workspace
-from fastmlp.parameters import Array
+
+_MOST_KEPT = 100_000  # parameters of a network, whose step takes 100 µs then
+_KEPT_BATCHES = 8  # a fit has two sizes of batches; l2 could change from step to step
 
 
 class _Recorded(NamedTuple):
@@ -30,39 +37,84 @@ class _Recorded(NamedTuple):
     backward: Callable[[], None]
 
 
+class _Recordings:
+    """What is recorded for the arrays of a training; its data is not among them.
+
+    It does not hold the workspace that holds it: a cycle would keep their memory until the next garbage collection.
+    """
+
+    def __init__(self, passes: Passes, run: Run) -> None:
+        self._passes = passes
+        self._parameters, self._gradient, self._states = run.parameters, run.gradient, run.states
+        self._rule = run.rule
+        self._batches: dict[tuple[int, Kind], _Recorded] = {}
+        self.update = passes.arithmetic.updater(run)
+
+    def serve(self, run: Run) -> bool:
+        """Return whether a run has the arrays, the very same, and the rule."""
+        arrays = run.parameters is self._parameters and run.gradient is self._gradient and run.states is self._states
+        return arrays and run.rule == self._rule
+
+    def batch(self, workspace: Workspace, n_rows: int, kind: Kind) -> _Recorded:
+        """Return the recording of a batch; the workspace is always the one that keeps this."""
+        recorded = self._batches.get((n_rows, kind))
+        if recorded is None:
+            if len(self._batches) == _KEPT_BATCHES:
+                self._batches.clear()
+            recorded = self._batches[n_rows, kind] = self._record(workspace.views(n_rows), kind)
+        return recorded
+
+    def _record(self, views: Views, kind: Kind) -> _Recorded:
+        forward, backward = Recording(), Recording()
+        total = self._passes.loss(forward, self._parameters, views.X, views, kind)
+        self._passes.gradient(backward, self._parameters, views.X, views, kind, self._gradient)
+        return _Recorded(views, forward.play, total, backward.play)
+
+
+def _recordings(passes: Passes, workspace: Workspace, run: Run) -> _Recordings:
+    """Return those that the workspace keeps, if they serve, or else new ones, to be kept."""
+    kept = workspace.kept
+    if isinstance(kept, _Recordings) and kept.serve(run):
+        return kept
+    recordings = _Recordings(passes, run)
+    workspace.kept = recordings if run.gradient.flat.size <= _MOST_KEPT else None
+    return recordings
+
+
 class Steps:
     """A run's steps, in one workspace."""
 
     def __init__(self, passes: Passes, workspace: Workspace, run: Run) -> None:
-        self._passes, self._workspace, self._run = passes, workspace, run
-        self._update = passes.arithmetic.updater(run)
+        self._passes, self._run, self._workspace = passes, run, workspace
+        self._recordings = _recordings(passes, workspace, run)
+        self._recordings.update.begin(run.coefficients)
         self._starts, self._stops = run.starts.tolist(), run.stops.tolist()
         self._totals, self._l2, self._decay = run.totals.tolist(), run.l2.tolist(), run.decay.tolist()
-        self._is_weighted, self._is_dropping = run.weights is not None, passes.spec.dropout > 0
-        self._recorded: dict[tuple[int, float], _Recorded] = {}
+        self._is_dropping = passes.spec.dropout > 0
+        self._kind = Kind(run.Y.ndim == 1, run.weights is not None, self._is_dropping, 0.0)
 
     def loss_and_gradient(self, step: int) -> float:
         """Write the run's gradient and return the loss."""
-        rows = self._run.order[self._starts[step] : self._stops[step]]
-        total, l2 = self._totals[step], self._l2[step]
-        key = len(rows), l2
-        views, forward, total_loss, backward = self._recorded.get(key) or self._record(*key)
+        run, l2, total = self._run, self._l2[step], self._totals[step]
+        rows = run.order[self._starts[step] : self._stops[step]]
+        kind = self._kind._replace(l2=l2) if l2 else self._kind
+        views, forward, total_loss, backward = self._recordings.batch(self._workspace, len(rows), kind)
         self._gather(rows, total, views)
         if self._is_dropping:
-            self._passes.write_factors(self._run.dropout(step), views)
+            self._passes.write_factors(run.dropout(step), views)
         forward()
         loss = total_loss() / total
         backward()
-        return self._passes.with_penalty(loss, self._run.parameters, l2) if l2 else loss
+        return self._passes.with_penalty(loss, run.parameters, l2)
 
     def update(self, step: int) -> None:
         """Decay the weights, then apply the rule."""
         if self._decay[step]:
             for W in self._run.parameters.weights:
                 self._passes.arithmetic.add_scaled(now, -self._decay[step], W, W)
-        self._update(step)
+        self._recordings.update(step)
 
-    def _gather(self, rows: Array, total: float, views: Views) -> None:
+    def _gather(self, rows: Indices, total: float, views: Views) -> None:
         run = self._run
         # With "clip" take writes to the array directly; the rows are a permutation, so nothing is clipped.
         run.X.take(rows, 0, views.X, "clip")
@@ -75,13 +127,3 @@ class Steps:
         if run.weights is not None:
             run.weights.take(rows, 0, views.weights, "clip")
             views.total[...] = total
-
-    def _record(self, n_rows: int, l2: float) -> _Recorded:
-        run, views = self._run, self._workspace.views(n_rows)
-        kind = Kind(run.Y.ndim == 1, self._is_weighted, self._is_dropping, l2)
-        forward, backward = Recording(), Recording()
-        total = self._passes.loss(forward, run.parameters, views.X, views, kind)
-        self._passes.gradient(backward, run.parameters, views.X, views, kind, run.gradient)
-        recorded = _Recorded(views, forward.play, total, backward.play)
-        self._recorded[n_rows, l2] = recorded
-        return recorded

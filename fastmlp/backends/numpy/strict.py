@@ -14,7 +14,7 @@ from fastmlp.backends.numpy.calls import Do, one_call
 from fastmlp.backends.numpy.workspace import Kind, Scratch, Views
 from fastmlp.elementary import exp, log
 from fastmlp.losses import LOSSES
-from fastmlp.optimizers import RULES
+from fastmlp.optimizers import RULES, Coefficients
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -38,15 +38,20 @@ def _row_sums(M: Floats) -> Floats:
 
 
 class StrictUpdate:
-    """A run's rule, bound to its parameters."""
+    """A rule bound to the arrays of a training."""
 
     def __init__(self, run: Run) -> None:
-        self._run, self._rule = run, RULES[run.rule]
+        self._rule, self._states = RULES[run.rule], run.states
+        self._flat, self._gradient = run.parameters.flat, run.gradient.flat
+
+    def begin(self, coefficients: Coefficients) -> None:
+        """Take the rows of a run."""
+        self._rows = coefficients.tolist()
 
     def __call__(self, step: int) -> None:
         """Do a step."""
-        c, states, flat = self._run.coefficients[step].tolist(), self._run.states, self._run.parameters.flat
-        g = self._run.gradient.flat.astype(np.float64)
+        c, states, flat = self._rows[step], self._states, self._flat
+        g = self._gradient.astype(np.float64)
         s, t = (state.astype(np.float64) for state in states)
         for state, values in zip(states, self._rule.states(g, s, t, c), strict=True):
             state[...] = values

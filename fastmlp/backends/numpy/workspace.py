@@ -117,6 +117,7 @@ class Workspace:
         self._zero, self._one = np.zeros((), spec.dtype), np.ones((), spec.dtype)
         self._sizes = sizes
         self._views: dict[int, Views] = {}
+        self.kept: object = None  # what was bound to these buffers, for whoever can use it again
 
     @cached_property
     def one_hot(self) -> Array | None:
