@@ -100,22 +100,30 @@ class Steps:
     ----------
     starts, stops : ndarray of shape (n_steps,), int64
     totals : ndarray of shape (n_steps,), float64
+        Weight sum of each step's samples.
+    total : float
+        Their sum.
     """
 
     starts: Indices
     stops: Indices
     totals: Floats
+    total: float
 
     @classmethod
-    def of(cls, n_samples: int, batch_size: int, weights: Floats | None, order: Indices) -> Steps:
-        """Cut an order into batches."""
+    def of(cls, n_samples: int, batch_size: int) -> Steps:
+        """Cut samples into batches: the steps of every epoch, unless there are weights."""
         starts = np.arange(0, n_samples, batch_size)
         stops = np.minimum(starts + batch_size, n_samples)
-        if weights is None:
-            return cls(starts, stops, (stops - starts).astype(np.float64))
-        totals = np.array([sum_in_order(weights[order[i:j]]) for i, j in zip(starts, stops, strict=True)])
+        totals = (stops - starts).astype(np.float64)
+        return cls(starts, stops, totals, sum_in_order(totals))
+
+    def weighted(self, weights: Floats, order: Indices) -> Steps:
+        """Return the steps of an order of samples that have weights."""
+        pairs = zip(self.starts, self.stops, strict=True)
+        totals = np.array([sum_in_order(weights[order[i:j]]) for i, j in pairs])
         kept = totals > 0
-        return cls(starts[kept], stops[kept], totals[kept])
+        return Steps(self.starts[kept], self.stops[kept], totals[kept], sum_in_order(totals[kept]))
 
 
 def fit(net: MLP, backend: Backend, data: Batch, plan: Plan, state: TrainingState | None = None) -> History:
@@ -137,8 +145,8 @@ class _Training:
         self.net, self.backend, self.data, self.plan, self.history = net, backend, data, plan, history
         self.state = _fresh_state(net, data, plan) if state is None else _copy_of(state, net, data, plan)
         self.first_epoch = self.state.epoch
-        batches = -(-len(data.X) // plan.batch_size)
-        self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * batches)
+        self.steps = Steps.of(len(data.X), plan.batch_size)
+        self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
         self.gradient = Parameters.empty(net.spec)
         self.backup = net.parameters.flat.copy()
         self.chunk = 1
@@ -181,7 +189,7 @@ class _Training:
             state.generator = net.generator.bit_generator.state
         n_samples = len(self.data.X)
         order = net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
-        steps = Steps.of(n_samples, self.plan.batch_size, self.data.weights, order)
+        steps = self.steps if self.data.weights is None else self.steps.weighted(self.data.weights, order)
         n_steps = steps.starts.size
         rates = self.optimizer.rates(state.step, n_steps)
         coefficients, powers = self.optimizer.coefficients(rates, state.powers)
@@ -191,7 +199,7 @@ class _Training:
         self._do_steps(run, number, interrupt)
         state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + 1, []
         state.generator = net.generator.bit_generator.state
-        return sum_in_order(run.losses * steps.totals) / sum_in_order(steps.totals), float(rates[-1])
+        return sum_in_order(run.losses * steps.totals) / steps.total, float(rates[-1])
 
     def _lay_out(self, order: Indices, steps: Steps, coefficients: Coefficients, decay: Floats) -> Run:
         """Return the run of a whole epoch."""
