@@ -31,6 +31,8 @@ _LN2_LOW = 1.90821492927058770002e-10
 _SQRT_HALF = 0.7071067811865476
 _PI = 3.141592653589793
 _ONE_VANISHES = 60.0  # a scale, as a power of two, on which 1 is nothing
+_LOWEST_EXP, _HIGHEST_EXP = -746.0, 710.0  # beyond them e**x is 0 or infinite
+_LOWEST_EXPM1 = -40.0  # below it e**x - 1 is -1
 _INFINITY = math.inf
 _NAN = math.nan
 _TO_INTEGER = 6755399441055744.0  # 1.5 * 2**52: adding it and taking it away rounds to the nearest integer
@@ -66,13 +68,13 @@ def sqrt(x: Any) -> Any:
 
 def exp(x: Real) -> Real:
     """Return e**x, within 1 ulp."""
-    k, expm1_r = _reduce(_clip(x, -746.0, 710.0))
+    k, expm1_r = _reduce(_clip(x, _LOWEST_EXP, _HIGHEST_EXP))
     return where(x == x, _scale(1.0 + expm1_r, k), x)
 
 
 def expm1(x: Real) -> Real:
     """Return e**x - 1 without cancellation for small x, within 2 ulp."""
-    k, expm1_r = _reduce(_clip(x, -40.0, 710.0))
+    k, expm1_r = _reduce(_clip(x, _LOWEST_EXPM1, _HIGHEST_EXP))
     one = power_of_two(-where(k < _ONE_VANISHES, k, _ONE_VANISHES))  # 1, on the scale of the reduced result
     return where(x == x, _scale(expm1_r + (1.0 - one), k), x)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from fastmlp.backends.numba import elementwise, jit, kernels, products
+from fastmlp.backends.numba.strict import elementwise, kernels, products
 
 FUSED = re.compile(r"^\s*(v?fn?m(?:add|sub)\d*[sp][sdh]|fn?m(?:add|sub|la|ls))\b", re.MULTILINE)
 """Fused multiply-adds: vfmadd213pd and its kin of x86, fmadd and fmla of ARM."""
@@ -53,41 +53,28 @@ def dispatchers(module: ModuleType) -> dict[str, Any]:
 
 
 PRODUCTS = dispatchers(products)
-STRICT = sorted(name for name in PRODUCTS if name.startswith("strict_"))
-FAST = sorted(name for name in PRODUCTS if name.startswith("fast_"))
+MOVES_ONLY = {"fill"}
+STRICT = sorted(set(PRODUCTS) - MOVES_ONLY)
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 on_a_processor_that_fuses = pytest.mark.skipif(not CAN_FUSE, reason="this processor has no fused multiply-add")
 
 
-def test_there_are_products_of_both_kinds() -> None:
-    assert len(STRICT) >= 3
-    assert {name.removeprefix("fast_") for name in FAST} <= {name.removeprefix("strict_") for name in STRICT}
+def test_there_are_products() -> None:
+    assert len(STRICT) >= 4
 
 
 @both_dtypes
-@pytest.mark.parametrize("name", [*STRICT, "bias_gradient"])
+@pytest.mark.parametrize("name", STRICT)
 def test_strict_products_fuse_nothing(name: str, dtype: str) -> None:
     assert not FUSED.findall(product_code(PRODUCTS[name], dtype))
 
 
 @on_a_processor_that_fuses
-@both_dtypes
-@pytest.mark.parametrize("name", FAST)
-def test_fast_products_are_fused(name: str, dtype: str) -> None:
-    assert FUSED.findall(product_code(PRODUCTS[name], dtype))
-
-
-@on_a_processor_that_fuses
-@pytest.mark.parametrize("name", STRICT)
+@pytest.mark.parametrize("name", sorted(set(STRICT) - {"bias_gradient"}))
 def test_a_strict_product_compiled_the_fast_way_is_seen(name: str) -> None:
     """The mistake that is looked for: the same source under the other decorator."""
-    mistaken = jit.fast(PRODUCTS[name].py_func)
+    mistaken = numba.njit(fastmath={"contract"})(PRODUCTS[name].py_func)
     assert FUSED.findall(product_code(mistaken, "float64"))
-
-
-@pytest.mark.parametrize("name", FAST)
-def test_a_fast_product_compiled_the_exact_way_is_not_fused(name: str) -> None:
-    assert not FUSED.findall(product_code(jit.exact(PRODUCTS[name].py_func), "float64"))
 
 
 ROW = np.ones(6)
@@ -110,8 +97,6 @@ def test_what_both_modes_share_fuses_nothing(name: str) -> None:
 # --- how kernels are compiled ---
 
 ALL = {name: each for module in (products, elementwise, kernels) for name, each in dispatchers(module).items()}
-MOVES_ONLY = {"fill", "four_rows"}
-"""Compiled for speed, but without arithmetic that could be reordered."""
 
 
 def flags_of(kernel: Any) -> set[str]:
@@ -120,9 +105,8 @@ def flags_of(kernel: Any) -> set[str]:
     return {"all"} if fastmath is True else set(fastmath or ())
 
 
-def test_only_fast_products_may_be_reordered() -> None:
-    free = {name for name, kernel in ALL.items() if flags_of(kernel)}
-    assert free - MOVES_ONLY == set(FAST)
+def test_nothing_strict_may_be_reordered() -> None:
+    assert not {name for name, kernel in ALL.items() if flags_of(kernel)}
 
 
 @pytest.mark.parametrize("name", ALL)

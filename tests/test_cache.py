@@ -21,8 +21,10 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP
-from fastmlp.backends.numba import cache, kernels
-from tests import processes, small_kernels
+from fastmlp.backends.numba import cache
+from fastmlp.backends.numba.fast import kernels as fast_kernels
+from fastmlp.backends.numba.strict import kernels as strict_kernels
+from tests import bounds, processes, small_kernels
 
 COMPILED = {"right": True, "loaded": 0, "compiled": 4, "warnings": []}
 LOADED = {"right": True, "loaded": 4, "compiled": 0, "warnings": []}
@@ -59,22 +61,24 @@ def test_a_second_process_loads_and_does_not_compile(folder: Path) -> None:
     assert use_kernels_in(folder) == LOADED
 
 
-def test_the_librarys_kernels_are_loaded_in_a_second_process(tmp_path: Path) -> None:
-    assert compute_with_the_library()["right"]
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_librarys_kernels_are_loaded_in_a_second_process(tmp_path: Path, strict: bool) -> None:
+    assert compute_with_the_library(strict)["right"]
     shutil.copytree(cache.cache_folder(), tmp_path / cache.cache_folder().name)
-    answer = processes.call(compute_with_the_library, FASTMLP_CACHE_DIR=str(tmp_path))
+    answer = processes.call(compute_with_the_library, strict, FASTMLP_CACHE_DIR=str(tmp_path))
     assert answer == {"right": True, "loaded": 2, "compiled": 0}
 
 
-def compute_with_the_library() -> dict[str, Any]:
+def compute_with_the_library(strict: bool) -> dict[str, Any]:
     """Predict and fit; return whether it is right, and how often the entry points were loaded and compiled."""
-    X, Y = np.eye(3), np.ones((3, 2))
-    net = MLP((3, 4, 2), backend="numba", strict=True, seed=0)
-    same = (net.predict(X) == net.with_backend("naive").predict(X)).all()
+    X, Y = np.eye(8)[:, :3], np.ones((8, 2))
+    net = MLP((3, 4, 2), backend="numba", strict=strict, seed=0)
+    difference = np.abs(net.predict(X) - net.with_backend("naive").predict(X)).max()
     net.fit(X, Y, epochs=1)
+    kernels = strict_kernels if strict else fast_kernels
     stats = [entry.stats for entry in (kernels.evaluate, kernels.train)]
     return {
-        "right": bool(same),
+        "right": bool(difference <= bounds.gamma(8, "float32")),
         "loaded": sum(sum(each.cache_hits.values()) for each in stats),
         "compiled": sum(sum(each.cache_misses.values()) for each in stats),
     }
@@ -105,8 +109,8 @@ def test_editing_any_source_of_the_kernels_is_another_folder(tmp_path: Path) -> 
     """Kernels in one file call functions of others: an entry is as old as the oldest of them."""
     package = shutil.copytree(processes.ROOT / "fastmlp", tmp_path / "fastmlp")
     shutil.copytree(processes.ROOT / "tests", tmp_path / "tests")
-    own = [str(path.relative_to(package)) for path in (package / "backends" / "numba").glob("*.py")]
-    assert len(own) > 4
+    own = [str(path.relative_to(package)) for path in (package / "backends" / "numba").rglob("*.py")]
+    assert len(own) > 12
     names = processes.call(names_after_edits, [*SHARED, *own, "network.py"], root=tmp_path)
     assert len(set(names[:-1])) == len(names) - 1
     assert names[-1] == names[-2]  # the last edit was of a file that ends up in no kernel

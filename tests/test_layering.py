@@ -26,8 +26,15 @@ ORDER = (
     *("backends.numpy.threads", "backends.numpy.workspace", "backends.numpy.calls", "backends.numpy.activations"),
     *("backends.numpy.fast", "backends.numpy.strict", "backends.numpy.passes", "backends.numpy.steps"),
     *("backends.numpy.__init__", "backends.naive"),
-    *("backends.numba.jit", "backends.numba.layout", "backends.numba.cache", "backends.numba.overloads"),
-    *("backends.numba.products", "backends.numba.elementwise", "backends.numba.kernels", "backends.numba.__init__"),
+    *("backends.numba.simd.registers", "backends.numba.jit", "backends.numba.cache", "backends.numba.calls"),
+    "backends.numba.overloads",
+    *("backends.numba.strict.layout", "backends.numba.strict.products", "backends.numba.strict.elementwise"),
+    *("backends.numba.strict.kernels", "backends.numba.strict.__init__"),
+    *("backends.numba.simd.lanes", "backends.numba.simd.leaf"),
+    *("backends.numba.simd.formulas", "backends.numba.simd.tiles", "backends.numba.simd.passes"),
+    *("backends.numba.simd.threads", "backends.numba.simd.library", "backends.numba.simd.__init__"),
+    *("backends.numba.crew", "backends.numba.fast.plan", "backends.numba.fast.kernels"),
+    *("backends.numba.fast.__init__", "backends.numba.__init__"),
     "backends.__init__",
     # training, and what a user holds
     *("data", "history", "progress", "training", "network"),
@@ -228,9 +235,9 @@ def test_what_is_for_types_alone_is_no_way_back() -> None:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("backends.numba.kernels", "from fastmlp.backends.numpy import fast"),
+        ("backends.numba.fast.kernels", "from fastmlp.backends.numpy import fast"),
         ("backends.numpy.__init__", "from fastmlp.backends.naive import dot"),
-        ("training", "from fastmlp.backends.numba import kernels"),
+        ("training", "from fastmlp.backends.numba.fast import kernels"),
         ("backends.__init__", "from fastmlp.backends import naive"),
     ],
 )

@@ -17,7 +17,7 @@ ENVIRONMENT = "FASTMLP_BACKEND"
 _CLASSES = {
     "naive": ("fastmlp.backends.naive", "NaiveBackend"),
     "numpy": ("fastmlp.backends.numpy", "NumpyBackend"),
-    "numba": ("fastmlp.backends.numba", "NumbaBackend"),
+    "numba": ("fastmlp.backends.numba", "make"),
 }
 REFERENCE = "naive"
 _AUTO_DEFAULT = "numpy"

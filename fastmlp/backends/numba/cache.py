@@ -16,6 +16,7 @@ import pickle
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from numba.core.caching import CompileResultCacheImpl, _Cache
 from numba.core.serialize import dumps
 
 from fastmlp import activations, dropout, elementary, losses, optimizers
+from fastmlp.backends.numba.simd.registers import host
 
 ENVIRONMENT = "FASTMLP_CACHE_DIR"
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -40,10 +42,10 @@ def cache_folder() -> Path:
     RuntimeError
         If there is no home directory.
     """
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version} {host()}".encode())
     here = Path(__file__).parent
     shared = [Path(str(module.__file__)) for module in (activations, dropout, elementary, losses, optimizers)]
-    for path in sorted(here.glob("*.py")) + shared:
+    for path in sorted(here.rglob("*.py")) + shared:
         digest.update(path.read_bytes())
     return _user_cache() / f"kernels-{digest.hexdigest()[:16]}"
 
@@ -128,18 +130,48 @@ class KernelCache(_Cache):
         """Keep a compiled kernel, where there is a place for it."""
         if data.lifted or data.library.has_dynamic_globals:
             return  # tied to this process
-        body = dumps(self._impl.reduce(data))
         try:
             path = self._path(sig, data.codegen)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            check_owner(path.parent)
-            _write(path, hashlib.sha256(body).digest() + body)
-        except (OSError, RuntimeError) as error:
+        except RuntimeError as error:  # there is no home directory
             _warn_once("unusable", f"kernels are compiled anew in every process: {_reason(error)}; {_REMEDY}")
+            return
+        _save(path, dumps(self._impl.reduce(data)))
 
     def _path(self, sig: Any, codegen: Any) -> Path:
-        key = f"{self._name} {sig} {codegen.magic_tuple()}"
-        return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
+        return _path_of(f"{self._name} {sig}", codegen)
+
+
+def kept(name: str, codegen: Any, make: Callable[[], Any]) -> Any:
+    """Return a library of machine code: loaded, or else made and, where there is a place for it, kept."""
+    path = None
+    try:
+        path = _path_of(name, codegen)
+        if path.exists():
+            check_owner(path.parent)
+            return codegen.unserialize_library(pickle.loads(_checked(path.read_bytes())))  # noqa: S301  ours
+    except (OSError, RuntimeError) as error:
+        _warn_once("unusable", f"kernels are compiled anew in every process: {_reason(error)}; {_REMEDY}")
+    except Exception as error:  # noqa: BLE001  a pickle can raise anything
+        _warn_once("damaged", f"a damaged entry of the kernel cache is compiled again ({error!r})")
+    library = make()
+    _save(path, pickle.dumps(library.serialize_using_object_code()))
+    return library
+
+
+def _path_of(name: str, codegen: Any) -> Path:
+    key = f"{name} {codegen.magic_tuple()}"
+    return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
+
+
+def _save(path: Path | None, body: bytes) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_owner(path.parent)
+        _write(path, hashlib.sha256(body).digest() + body)
+    except (OSError, RuntimeError) as error:
+        _warn_once("unusable", f"kernels are compiled anew in every process: {_reason(error)}; {_REMEDY}")
 
 
 _REMEDY = f"set {ENVIRONMENT} to a folder that is yours alone"

@@ -1,7 +1,7 @@
 """What acts on one number at a time, as loops: activations, derivatives, losses, optimizer rules.
 
-The functions are the tables' own, computed in binary64 and rounded to the arrays' dtype when stored, so strict
-and fast kernels share them. Each loop has its function compiled in; which loop runs is decided once for an array.
+The functions are the tables' own, computed in binary64 and rounded to the arrays' dtype when stored, so all
+backends share them. Each loop has its function compiled in; which loop runs is decided once for an array.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastmlp import activations, losses, optimizers
+from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES, RULE_CODES
 from fastmlp.backends.numba.jit import exact
-from fastmlp.backends.numba.layout import ACTIVATION_CODES, LOSS_CODES, RULE_CODES
 from fastmlp.elementary import exp, log, sigmoid, softplus, tanh
 
 _IDENTITY, _SIGMOID, _TANH, _RELU, _LEAKY_RELU, _ELU, _SELU, _SOFTPLUS, _GELU, _SILU, _ = (

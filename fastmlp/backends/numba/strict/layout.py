@@ -11,18 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp import dropout
-from fastmlp.activations import ACTIVATIONS, SOFTMAX
+from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES
 from fastmlp.losses import LOSSES
-from fastmlp.optimizers import RULES
 from fastmlp.spec import NetworkSpec
 
-ACTIVATION_CODES = {name: code for code, name in enumerate((*ACTIVATIONS, SOFTMAX))}
-LOSS_CODES = {name: code for code, name in enumerate(LOSSES)}
-RULE_CODES = {name: code for code, name in enumerate(RULES)}
-NO_UPDATE = -1
-
 # Places in `Network.integers`; the layer sizes and then the activation codes follow the last.
-N_LAYERS, STRICT, LOSS, LINKED, AVERAGED, DROP_BELOW, HEADER = range(7)
+N_LAYERS, LOSS, LINKED, AVERAGED, DROP_BELOW, HEADER = range(6)
 # Places in `Network.floats`.
 KEPT_FACTOR = 0
 
@@ -33,15 +27,6 @@ class Network(NamedTuple):
     integers: Any
     floats: Any
     flat: Any
-
-
-class Samples(NamedTuple):
-    """Data, read only: X (n, n_in); Y (n, n_out), or labels (n,); weights (n,). What is not there has no rows."""
-
-    X: Any
-    Y: Any
-    labels: Any
-    weights: Any
 
 
 class Memory(NamedTuple):
@@ -56,37 +41,11 @@ class Memory(NamedTuple):
     log_sums: Any
 
 
-class Steps(NamedTuple):
-    """A run of steps, read only but for the losses (`fastmlp.backends.base.Run`)."""
-
-    order: Any
-    starts: Any
-    stops: Any
-    totals: Any
-    coefficients: Any
-    decay: Any
-    l2: Any
-    losses: Any
-
-
-class Trainee(NamedTuple):
-    """What a run writes: the gradient and the two states of an optimizer, each (n_params,), and flat dX.
-
-    What is not wanted or not used has no entries.
-    """
-
-    gradient: Any
-    s: Any
-    t: Any
-    input_gradient: Any
-
-
-def describe(spec: NetworkSpec, *, strict: bool) -> tuple[Any, Any]:
+def describe(spec: NetworkSpec) -> tuple[Any, Any]:
     """Return a network's integers and floats."""
     integers = np.array(
         [
             spec.n_layers,
-            strict,
             LOSS_CODES[spec.loss],
             spec.is_linked,
             LOSSES[spec.loss].averaged,
@@ -100,7 +59,7 @@ def describe(spec: NetworkSpec, *, strict: bool) -> tuple[Any, Any]:
     return integers, np.array([kept], np.float64)
 
 
-# The blocks of a layer in `Memory.values`, after the gathered X and Y: see `fastmlp.backends.numba.kernels.block`.
+# The blocks of a layer in `Memory.values`, after the gathered X and Y: see `block`.
 # NumPy integers: of Python's, Numba compiles a function anew for each value that it is called with.
 _integers: Any = map(np.int64, (0, 1, 2, 3, 4, 5, -1, 0))
 Z, A, DELTA, DROPPED, FACTORS, N_BLOCKS, INPUT, FIRST = _integers  # INPUT is the layer "before" the first
@@ -121,8 +80,8 @@ def activations(spec: NetworkSpec, values: Any, n_rows: int) -> list[Any]:
     return found
 
 
-def new_memory(spec: NetworkSpec, n_rows: int, *, strict: bool) -> Memory:
+def new_memory(spec: NetworkSpec, n_rows: int) -> Memory:
     """Return memory for a batch of up to `n_rows`."""
-    sums = max(fan_in * fan_out if strict else fan_out for fan_in, fan_out in spec.shapes)
+    sums = max(fan_in * fan_out for fan_in, fan_out in spec.shapes)
     values = np.empty(memory_size(spec, n_rows), spec.dtype)
     return Memory(values, np.empty(sums), np.empty(n_rows), np.empty(n_rows))

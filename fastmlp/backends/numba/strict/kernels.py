@@ -1,4 +1,4 @@
-"""The kernels: forward, losses, gradient, and a whole run of training steps, each one call without Python.
+"""The strict kernels: forward, losses, gradient, and a whole run of training steps, each one call without Python.
 
 They read top-down from `train`, at the end, to single layers, at the start; shapes are in `layout`. Nothing is
 allocated: a batch of n samples uses the first values of `memory.values`, cut into blocks of n rows.
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastmlp import dropout
-from fastmlp.backends.numba import layout, overloads  # noqa: F401  overloads registers the tables' functions
+from fastmlp.backends.numba import overloads  # noqa: F401  overloads registers the tables' functions
 from fastmlp.backends.numba.cache import cached
-from fastmlp.backends.numba.elementwise import (
+from fastmlp.backends.numba.jit import exact
+from fastmlp.backends.numba.strict import layout
+from fastmlp.backends.numba.strict.elementwise import (
     SOFTMAX,
     activate,
     apply_rule,
@@ -24,8 +26,7 @@ from fastmlp.backends.numba.elementwise import (
     softmax,
     top_of,
 )
-from fastmlp.backends.numba.jit import exact
-from fastmlp.backends.numba.layout import (
+from fastmlp.backends.numba.strict.layout import (
     AVERAGED,
     DROP_BELOW,
     HEADER,
@@ -33,17 +34,13 @@ from fastmlp.backends.numba.layout import (
     LINKED,
     LOSS,
     N_LAYERS,
-    STRICT,
 )
-from fastmlp.backends.numba.products import (
+from fastmlp.backends.numba.strict.products import (
+    affine,
+    back,
     bias_gradient,
-    fast_affine,
-    fast_back,
-    fast_weight_gradient,
     fill,
-    strict_affine,
-    strict_back,
-    strict_weight_gradient,
+    weight_gradient,
 )
 
 _Z, _A, _DELTA = layout.Z, layout.A, layout.DELTA
@@ -113,10 +110,7 @@ def forward(net: Any, n: int, memory: Any, key: Any) -> None:
         W, b = layer_of(integers, net.flat, layer)
         inputs = inputs_of(net, values, n, layer, key[0])
         Z, A = block(integers, values, n, layer, _Z), block(integers, values, n, layer, _A)
-        if integers[STRICT]:
-            strict_affine(n, inputs, W, b, memory.wide, Z)
-        else:
-            fast_affine(n, inputs, W, b, Z)
+        affine(n, inputs, W, b, memory.wide, Z)
         if activation_of(integers, layer) == SOFTMAX:
             softmax(b.size, Z, A, memory.wide, memory.log_sums[:n])
         else:
@@ -252,10 +246,7 @@ def backward(net: Any, n: int, memory: Any, dropping: bool, l2: float, gradient:
         W, _ = layer_of(integers, net.flat, layer)
         dW, db = layer_of(integers, gradient, layer)
         delta, inputs = block(integers, values, n, layer, _DELTA), inputs_of(net, values, n, layer, dropping)
-        if integers[STRICT]:
-            strict_weight_gradient(n, inputs, delta, memory.wide, dW)
-        else:
-            fast_weight_gradient(n, inputs, delta, dW)
+        weight_gradient(n, inputs, delta, memory.wide, dW)
         bias_gradient(n, delta, memory.wide, db)
         if l2 != 0.0:
             add_scaled(l2, W, dW)
@@ -282,10 +273,7 @@ def input_slopes(net: Any, n: int, layer: int, memory: Any, out: Any) -> None:
     """Write delta @ W.T of a layer: the derivative of the loss with respect to its inputs, flat."""
     W, _ = layer_of(net.integers, net.flat, layer)
     delta = block(net.integers, memory.values, n, layer, _DELTA)
-    if net.integers[STRICT]:
-        strict_back(n, delta, W, out)
-    else:
-        fast_back(n, delta, W, out)
+    back(n, delta, W, out)
 
 
 @exact

@@ -1,0 +1,86 @@
+"""The functions of the package's tables, for registers.
+
+A table's function is plain arithmetic over helpers that it finds in its module. Here each gets a twin, the same code
+over other helpers, those of `lanes`; and for float32 over shorter series and constants of its own. A row added to a
+table needs nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+from fastmlp import activations, elementary, losses, optimizers
+from fastmlp.backends.numba.simd import lanes
+from fastmlp.backends.numba.simd.lanes import Lanes
+
+_MODULES = (elementary, activations, losses, optimizers)
+_HELPERS = {"where": lanes.where, "sqrt": lanes.sqrt, "power_of_two": lanes.power_of_two, "split": lanes.split}
+
+_LOG2_E = 1.4426950408889634
+# In two parts, the first of 15 bits, so that its product with an exponent is exact (K. C. Ng, fdlibm, 1993).
+_LN2_HIGH, _LN2_LOW = 6.9313812256e-01, 9.0580006145e-06
+_TO_INTEGER = 12582912.0  # 1.5 * 2**23
+
+
+def _reduce(x: Lanes) -> tuple[Lanes, Lanes]:
+    """See `fastmlp.elementary._reduce`; the first coefficient left out, r**9 / 9!, is below 2**-31."""
+    k = (x * _LOG2_E + _TO_INTEGER) - _TO_INTEGER
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    p = r * (1 / 40320) + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 1 / 2
+    return k, r + r * r * p
+
+
+def _log_series(t: Lanes) -> Lanes:
+    """See `fastmlp.elementary._log_series`; the first term left out, 2 t**5 / 11, is below 2**-27 of the sum."""
+    p = t * (2 / 9) + 2 / 7
+    p = p * t + 2 / 5
+    p = p * t + 2 / 3
+    return p * t
+
+
+_FLOAT32 = {
+    "_reduce": _reduce,
+    "_log_series": _log_series,
+    "_LN2_HIGH": _LN2_HIGH,
+    "_LN2_LOW": _LN2_LOW,
+    "_TO_INTEGER": _TO_INTEGER,
+    "_ONE_VANISHES": 30.0,
+    "_LOWEST_EXP": -104.0,
+    "_HIGHEST_EXP": 89.0,
+    "_LOWEST_EXPM1": -20.0,
+}
+
+
+def _owned(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Return the functions that a module defines."""
+    found = {name: thing for name, thing in vars(module).items() if isinstance(thing, FunctionType)}
+    return {name: function for name, function in found.items() if function.__module__ == module.__name__}
+
+
+@cache
+def formulas(dtype: str) -> SimpleNamespace:
+    """Return the tables' functions for registers of a dtype, as attributes with their own names."""
+    names: dict[str, Any] = {"__builtins__": __builtins__}
+    for module in _MODULES:
+        names |= {name: thing for name, thing in vars(module).items() if not name.startswith("__")}
+    for module in _MODULES:
+        for name, function in _owned(module).items():
+            names[name] = FunctionType(function.__code__, names, name, function.__defaults__)
+    names |= _HELPERS
+    if dtype == "float32":
+        names |= _FLOAT32
+    return SimpleNamespace(**names)
+
+
+def twin(function: Callable[..., Any], dtype: str) -> Callable[..., Any]:
+    """Return the form for registers of a table's function."""
+    found: Callable[..., Any] = getattr(formulas(dtype), function.__name__)
+    return found

@@ -1,0 +1,314 @@
+"""What runs over arrays once: activations and their derivatives, losses, optimizer rules, softmax.
+
+Each formula is the tables' own, in registers (`formulas`). Arrays are padded: a row is a whole number of registers, and
+what lies beyond its true end may be read and written. `n` counts numbers, padding included, and is a multiple of a
+register's lanes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from fastmlp import dropout
+from fastmlp.activations import ACTIVATIONS
+from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES, RULE_CODES
+from fastmlp.backends.numba.simd.formulas import formulas, twin
+from fastmlp.backends.numba.simd.lanes import Choice, Whole, splat, where
+from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
+from fastmlp.losses import LOSSES
+from fastmlp.optimizers import N_COEFFICIENTS, RULES
+
+Cases = dict[int, Callable[[], None]]
+
+# ---- activations
+
+
+def _each_activation(write: Callable[[Any], None]) -> Cases:
+    return {ACTIVATION_CODES[name]: partial(write, row) for name, row in ACTIVATIONS.items()}
+
+
+@leaf("vv ii")
+def activate(code: Code, z: Any, a: Any, n: Any, activation: Any) -> None:
+    """Write the activation of z to a, which may be z; softmax has a pass of its own."""
+
+    def write(row: Any) -> None:
+        function = twin(row.forward, code.kind.dtype)
+        with code.loop(n, code.kind.lanes) as i:
+            code.store(function(code.load(z, i)), a, i)
+
+    code.switch(activation, _each_activation(write))
+
+
+@leaf("vvv ii")
+def multiply_derivative(code: Code, z: Any, a: Any, delta: Any, n: Any, activation: Any) -> None:
+    """Multiply delta with the derivative of an activation at z, where it is a."""
+
+    def write(row: Any) -> None:
+        slope = twin(row.derivative, code.kind.dtype)
+        with code.loop(n, code.kind.lanes) as i:
+            product = code.load(delta, i) * slope(code.load(z, i), code.load(a, i))
+            code.store(product + 0.0, delta, i)  # a masked delta is +0.0
+
+    code.switch(activation, _each_activation(write))
+
+
+@leaf("vvv i")
+def multiply(code: Code, x: Any, y: Any, out: Any, n: Any) -> None:
+    """Write x * y."""
+    with code.loop(n, code.kind.lanes) as i:
+        code.store(code.load(x, i) * code.load(y, i), out, i)
+
+
+# ---- dropout
+
+
+@leaf("iii", returns="i")
+def dropout_key(code: Code, seed: Any, step: Any, layer: Any) -> Any:
+    """Return what the masks of a layer share in one step (`fastmlp.dropout.layer_key`)."""
+    return dropout.layer_key(*(Whole(code.builder, value) for value in (seed, step, layer))).value  # type: ignore[attr-defined, arg-type]
+
+
+@leaf("v iii ii if")
+def drop(
+    code: Code, factors: Any, rows: Any, size: Any, width: Any, key: Any, first: Any, below: Any, kept: Any
+) -> None:
+    """Write a layer's dropout factors: 0 where a unit's hash is below a number, `kept` elsewhere, 0 in padding.
+
+    The first of the rows is the batch's row `first`.
+    """
+    builder, kind = code.builder, code.kind
+    narrow = (
+        (lambda value: builder.trunc(value, kind.integers.element)) if kind.bits < INT.width else (lambda value: value)
+    )
+
+    def whole(value: Any) -> Whole:
+        return Whole(builder, splat(builder, kind.integers, narrow(value)))
+
+    own_key, limit = whole(key), whole(below)
+    with code.loop(rows) as i:
+        row = whole(code.add(first, i))
+        with code.loop(width, kind.lanes) as j:
+            units = builder.add(whole(j).value, ir.Constant(kind.integers, list(range(kind.lanes))))
+            hashes = dropout.unit_hash(own_key, row, Whole(builder, units))
+            stays = Choice(builder, kind, builder.icmp_unsigned(">=", hashes.value, limit.value))
+            factor = where(stays & code.below(code.sub(size, j)), code.splat(kept), 0.0)
+            code.store(factor, factors, code.add(code.mul(i, width), j))
+
+
+# ---- losses and the output's delta
+
+
+def loss_case(loss: Any, linked: Any) -> Any:
+    """Return the number of a loss, with or without its natural link, among the cases of `measure`."""
+    return 2 * loss + linked
+
+
+def _each_loss(write: Callable[[str, bool], None]) -> Cases:
+    cases: Cases = {}
+    for name, row in LOSSES.items():
+        if row.link is not None:
+            cases[loss_case(LOSS_CODES[name], 1)] = partial(write, name, True)  # noqa: FBT003
+        if row.outputs != (row.link,):
+            cases[loss_case(LOSS_CODES[name], 0)] = partial(write, name, False)  # noqa: FBT003
+    return cases
+
+
+def _wide(code: Code) -> ir.Type:
+    return ir.VectorType(ir.DoubleType(), code.kind.lanes)
+
+
+@leaf("vvvv d iiii", returns="f")
+def measure(
+    code: Code, z: Any, a: Any, y: Any, delta: Any, shares: Any, rows: Any, size: Any, width: Any, case: Any
+) -> Any:
+    """Return the loss of some rows, each times its share, and write the loss's slope to delta.
+
+    `rows` rows of `width` numbers, the first `size` of which count; `case` is of `loss_case`. With the natural link
+    the slope is that through the output activation, a - y.
+    """
+    total = cgutils.alloca_once_value(code.builder, ir.Constant(_wide(code), [0.0] * code.kind.lanes))
+
+    def write(name: str, linked: bool) -> None:
+        row = LOSSES[name]
+        value = twin(row.link_value if linked else row.value, code.kind.dtype)
+        slope = (lambda a, y: a - y) if linked else twin(row.slope, code.kind.dtype)
+        with code.loop(rows) as i:
+            share = splat(code.builder, _wide(code), code.scalar(shares, i))
+            with code.loop(width, code.kind.lanes) as j:
+                at = code.add(code.mul(i, width), j)
+                numbers = code.load(z, at), code.load(a, at), code.load(y, at)
+                losses = where(code.below(code.sub(size, j)), value(*numbers), 0.0)
+                _add_product(code, total, losses.value, share)
+                code.store(slope(*numbers[1:]), delta, at)
+
+    code.switch(case, _each_loss(write))
+    return _sum_wide(code, code.builder.load(total))
+
+
+def _add_product(code: Code, total: Any, numbers: Any, share: Any) -> None:
+    """Add numbers, widened to float64, times a share to a sum."""
+    if numbers.type != _wide(code):
+        numbers = code.builder.fpext(numbers, _wide(code))
+    product = code.builder.fmul(numbers, share, flags=("contract",))
+    code.builder.store(code.builder.fadd(code.builder.load(total), product, flags=("contract",)), total)
+
+
+def _sum_wide(code: Code, numbers: Any) -> Any:
+    """Return the sum of a register's lanes, in float64, from the first up."""
+    total: Any = ir.Constant(ir.DoubleType(), 0.0)
+    for lane in range(code.kind.lanes):
+        total = code.builder.fadd(total, code.builder.extract_element(numbers, ir.Constant(ir.IntType(32), lane)))
+    return total
+
+
+@leaf("v d iii")
+def scale(code: Code, delta: Any, shares: Any, rows: Any, size: Any, width: Any) -> None:
+    """Multiply each row with its share, and make what lies beyond its true end zero."""
+    with code.loop(rows) as i:
+        share = code.splat(code.scalar(shares, i))
+        with code.loop(width, code.kind.lanes) as j:
+            at = code.add(code.mul(i, width), j)
+            code.store(where(code.below(code.sub(size, j)), code.load(delta, at) * share, 0.0), delta, at)
+
+
+# ---- softmax
+
+
+@leaf("vv iii")
+def softmax(code: Code, z: Any, a: Any, rows: Any, size: Any, width: Any) -> None:
+    """Write softmax of the rows of z to a, and make z its logarithm."""
+    f, lanes = formulas(code.kind.dtype), code.kind.lanes
+    register = partial(cgutils.alloca_once, code.builder, code.kind.vector)
+    tops, sums = register(), register()
+    with code.loop(rows) as i:
+        start = code.mul(i, width)
+        code.builder.store(code.lanes(-math.inf).value, tops)
+        with code.loop(width, lanes) as j:
+            own = where(code.below(code.sub(size, j)), code.load(z, code.add(start, j)), -math.inf)
+            code.builder.store(code.lanes(code.builder.load(tops)).call("maximum", own).value, tops)
+        top = code.splat(code.lanes(code.builder.load(tops)).maximum())
+        code.builder.store(code.lanes(0.0).value, sums)
+        with code.loop(width, lanes) as j:
+            at = code.add(start, j)
+            below_top = code.load(z, at) - top
+            power = where(code.below(code.sub(size, j)), f.exp(below_top), 0.0)
+            code.store(below_top, z, at)
+            code.store(power, a, at)
+            code.builder.store((code.lanes(code.builder.load(sums)) + power).value, sums)
+        total = code.splat(code.lanes(code.builder.load(sums)).sum())
+        log_total = f.log(total)
+        with code.loop(width, lanes) as j:
+            at = code.add(start, j)
+            code.store(code.load(z, at) - log_total, z, at)
+            code.store(code.load(a, at) / total, a, at)
+
+
+@leaf("vvv iii")
+def softmax_delta(code: Code, a: Any, y: Any, delta: Any, rows: Any, width: Any, linked: Any) -> None:
+    """Turn the loss's slopes in delta into those with respect to the logits of a softmax, still without shares."""
+    lanes = code.kind.lanes
+    sums = cgutils.alloca_once(code.builder, code.kind.vector)
+
+    def write(addend: Callable[[Any], Any], result: Callable[[Any, Any], Any]) -> None:
+        with code.loop(rows) as i:
+            start = code.mul(i, width)
+            code.builder.store(code.lanes(0.0).value, sums)
+            with code.loop(width, lanes) as j:
+                at = code.add(start, j)
+                code.builder.store((code.lanes(code.builder.load(sums)) + addend(at)).value, sums)
+            total = code.splat(code.lanes(code.builder.load(sums)).sum())
+            with code.loop(width, lanes) as j:
+                at = code.add(start, j)
+                code.store(result(at, total), delta, at)
+
+    def of(array: Any) -> Callable[[Any], Any]:
+        return lambda at: code.load(array, at)
+
+    cases: Cases = {
+        1: partial(write, of(y), lambda at, total: of(a)(at) * total - of(y)(at)),
+        0: partial(
+            write,
+            lambda at: of(a)(at) * of(delta)(at),
+            lambda at, total: of(a)(at) * (of(delta)(at) - total),
+        ),
+    }
+    code.switch(linked, cases)
+
+
+# ---- optimizer rules
+
+
+@leaf("vvvv i d ff i")
+def update(
+    code: Code, w: Any, g: Any, s: Any, t: Any, n: Any, coefficients: Any, l2: Any, decay: Any, rule: Any
+) -> None:
+    """Do one step of a rule for n parameters: l2 enters the gradient, the decay comes before the rule."""
+
+    def write(name: str) -> None:
+        states, parameter = twin(RULES[name].states, code.kind.dtype), twin(RULES[name].parameter, code.kind.dtype)
+        c = [code.splat(code.scalar(coefficients, i)) for i in range(N_COEFFICIENTS)]
+        if name == _WITH_EPSILON:  # rounded to float32 it could be 0, and 0/0 would come of a gradient that is 0
+            c[1] = where(c[1] > _SMALLEST, c[1], _SMALLEST)
+        penalty, decayed = code.splat(l2), code.splat(decay)
+        with code.loop(n, code.kind.lanes) as i:
+            old = code.load(w, i)
+            gradient = code.load(g, i) + penalty * old
+            second = code.load(t, i) if RULES[name].n_states > 1 else code.lanes(0.0)
+            first, second = states(gradient, code.load(s, i), second, c)
+            code.store(first, s, i)
+            if RULES[name].n_states > 1:
+                code.store(second, t, i)
+            code.store(parameter(old - decayed * old, gradient, first, second, c), w, i)
+
+    code.switch(rule, {RULE_CODES[name]: partial(write, name) for name in RULES})
+
+
+_WITH_EPSILON = "adam"
+_SMALLEST = 2.0**-126
+
+
+@leaf("vv i f")
+def add_scaled(code: Code, out: Any, x: Any, n: Any, factor: Any) -> None:
+    """Add factor * x to `out`."""
+    with code.loop(n, code.kind.lanes) as i:
+        code.store(code.load(out, i) + code.splat(factor) * code.load(x, i), out, i)
+
+
+@leaf("v i", returns="f")
+def sum_of_squares(code: Code, x: Any, n: Any) -> Any:
+    """Return the sum of n squares, in float64."""
+    total = cgutils.alloca_once_value(code.builder, ir.Constant(_wide(code), [0.0] * code.kind.lanes))
+    with code.loop(n, code.kind.lanes) as i:
+        numbers = code.load(x, i).value
+        if numbers.type != _wide(code):
+            numbers = code.builder.fpext(numbers, _wide(code))
+        _add_product(code, total, numbers, numbers)
+    return _sum_wide(code, code.builder.load(total))
+
+
+# ---- moving numbers
+
+
+@leaf("vv i")
+def copy(code: Code, x: Any, out: Any, n: Any) -> None:
+    """Copy n numbers, any number of them; not one beyond them is read or written."""
+    lanes = code.kind.lanes
+    whole = code.sub(n, code.builder.srem(n, code.whole(lanes)))
+    with code.loop(whole, lanes) as i:
+        code.store(code.load(x, i), out, i)
+    with code.loop(n, 1, whole) as i:
+        code.builder.store(code.scalar(x, i), code.at(out, i))
+
+
+@leaf("v i f")
+def fill(code: Code, out: Any, n: Any, value: Any) -> None:
+    """Write a value to n places."""
+    number = code.splat(value)
+    with code.loop(n, code.kind.lanes) as i:
+        code.store(number, out, i)

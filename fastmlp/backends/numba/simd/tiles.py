@@ -1,0 +1,198 @@
+"""The matrix product: micro-kernels whose sums stay in registers, and the loops over tiles around them.
+
+One product serves all three of a layer. C = init + A B with A of any strides, so that A.T is A read the other way; B
+and C lie in panels (`panel_product` does one); the rows of `init` have a stride too: 0 repeats one row, a bias or
+zeros, and that of C adds to what is there. The sum over k runs upwards in every tile, so a row's result is the same
+whichever rows are computed beside it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from llvmlite import ir
+
+from fastmlp.backends.numba.simd.lanes import Choice, Lanes, intrinsic_call
+from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
+
+
+def _tile(code: Code, rows: int, vectors: int, operands: tuple[Any, ...]) -> None:
+    """Write a micro-kernel: 2 rows vectors lanes k operations; `operands` as of `panel_product`, but for m."""
+    a, a_row, a_column, b, b_row, init, init_row, c, c_row, k_stop = operands
+    builder, lanes = code.builder, code.kind.lanes
+    starts = [
+        [code.load(init, code.add(code.mul(init_row, i), j * lanes)) for j in range(vectors)] for i in range(rows)
+    ]
+    heads = [code.at(a, code.mul(a_row, i)) for i in range(rows)]
+    before, loop = builder.block, builder.function.append_basic_block("k")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k, place, row_of_b = builder.phi(INT), builder.phi(INT), builder.phi(b.type)
+    sums = [[builder.phi(code.kind.vector) for _ in row] for row in starts]
+    vectors_of_b = [code.load(row_of_b, j * lanes) for j in range(vectors)]
+    added = []
+    for head, own in zip(heads, sums, strict=True):
+        factor = code.splat(code.scalar(head, place))
+        added.append([_fused(factor, vector, so_far) for vector, so_far in zip(vectors_of_b, own, strict=True)])
+    following = code.add(k, 1)
+    for phi, start, then in (
+        (k, code.whole(0), following),
+        (place, code.whole(0), code.add(place, a_column)),
+        (row_of_b, b, code.at(row_of_b, b_row)),
+    ):
+        phi.add_incoming(start, before)
+        phi.add_incoming(then, loop)
+    for phis, first, then in zip(sums, starts, added, strict=True):
+        for phi, start, value in zip(phis, first, then, strict=True):
+            phi.add_incoming(start.value, before)
+            phi.add_incoming(value.value, loop)
+    end = builder.function.append_basic_block("end")
+    code.keep_rolled(builder.cbranch(builder.icmp_signed("<", following, k_stop), loop, end))
+    builder.position_at_end(end)
+    for i, values in enumerate(added):
+        for j, value in enumerate(values):
+            code.store(value, c, code.add(code.mul(c_row, i), j * lanes))
+
+
+def _fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
+    """Return a b + c, rounded once where the processor can: never a call of a library."""
+    return Lanes(a.builder, a.kind, intrinsic_call(a.builder, f"fmuladd.{a.kind.suffix}", a.value, b.value, c))
+
+
+def _rows(code: Code, vectors: int, m: Any, operands: tuple[Any, ...]) -> None:
+    """Write the loops over the rows of a panel: tiles of full height, then of the smaller ones."""
+    a, a_row, a_column, b, b_row, init, init_row, c, c_row, k = operands
+    done: Any = code.whole(0)
+    for height in code.tile.rows[vectors]:
+        stop = code.add(done, code.mul(code.builder.sdiv(code.sub(m, done), code.whole(height)), height))
+        with code.loop(stop, height, done) as i:
+            own = (
+                *(code.at(a, code.mul(i, a_row)), a_row, a_column, b, b_row),
+                *(code.at(init, code.mul(i, init_row)), init_row, code.at(c, code.mul(i, c_row)), c_row, k),
+            )
+            _tile(code, height, vectors, own)
+        done = stop
+
+
+def _call_rows(code: Code, vectors: int, m: Any, operands: list[Any]) -> None:
+    """Call the loops over the rows, a function of their own: together, compilers run out of registers for addresses."""
+    code.call(f"rows_of_{vectors}", lambda inner, m, *own: _rows(inner, vectors, m, own), m, *operands)
+
+
+@leaf("v ii v i v i v i iii")
+def panel_product(code: Code, *arguments: Any) -> None:
+    """Write C = init + A B for one panel: 2 m k vectors lanes operations.
+
+    Parameters
+    ----------
+    a, a_row, a_column
+        A, m x k: entry (i, j) is i * a_row + j * a_column numbers after `a`.
+    b, b_row
+        B, k rows, each of `vectors` registers.
+    init, init_row
+        What C begins with: m such rows, or one for all where `init_row` is 0.
+    c, c_row
+        C, m such rows.
+    k, m, vectors
+        All at least 1; `vectors` at most those of a panel (`registers.Tile`).
+    """
+    *operands, m, vectors = arguments
+    code.switch(vectors, {n: partial(_call_rows, code, n, m, operands) for n in code.tile.rows})
+
+
+# ---- one row and weights as the user has them, for networks that are asked a single question
+
+
+_ROW_BLOCKS = (8, 4, 2, 1)  # registers of sums at a time: enough of them hide how long one addition takes
+
+
+@leaf("v v v v i i")
+def row_product(code: Code, a: Any, w: Any, b: Any, z: Any, k: Any, size: Any) -> None:
+    """Write z = b + a W for one row: 2 k size operations, in the order of `panel_product`.
+
+    W lies in C order, k x size, and nothing beyond its end is read; z is padded.
+    """
+    lanes = code.kind.lanes
+    done: Any = code.whole(0)
+    for vectors in _ROW_BLOCKS:
+        width = vectors * lanes
+        stop = code.add(done, code.mul(code.builder.sdiv(code.sub(size, done), code.whole(width)), width))
+        with code.loop(stop, width, done) as column:
+            _row_block(code, (a, w, b, z, k, size), column, vectors, None)
+        done = stop
+    with code.builder.if_then(code.builder.icmp_signed("<", done, size)):
+        _row_block(code, (a, w, b, z, k, size), done, 1, code.below(code.sub(size, done)))
+
+
+def _row_block(code: Code, operands: tuple[Any, ...], column: Any, vectors: int, there: Choice | None) -> None:
+    """Write some registers of `row_product`, from a column on; of the last one, the lanes that are there."""
+    a, w, b, z, k_stop, size = operands
+    builder, lanes = code.builder, code.kind.lanes
+
+    def numbers(pointer: Any, offset: Any) -> Lanes:
+        return code.load(pointer, offset) if there is None else code.load_some(pointer, offset, there)
+
+    starts = [numbers(b, code.add(column, j * lanes)) for j in range(vectors)]
+    first_row = code.at(w, column)
+    before, loop = builder.block, builder.function.append_basic_block("k")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k, row = builder.phi(INT), builder.phi(w.type)
+    sums = [builder.phi(code.kind.vector) for _ in starts]
+    factor = code.splat(code.scalar(a, k))
+    added = [_fused(factor, numbers(row, j * lanes), so_far) for j, so_far in enumerate(sums)]
+    following = code.add(k, 1)
+    for phi, start, then in (
+        (k, code.whole(0), following),
+        (row, first_row, code.at(row, size)),
+        *zip(sums, (each.value for each in starts), (each.value for each in added), strict=True),
+    ):
+        phi.add_incoming(start, before)
+        phi.add_incoming(then, loop)
+    end = builder.function.append_basic_block("end")
+    code.keep_rolled(builder.cbranch(builder.icmp_signed("<", following, k_stop), loop, end))
+    builder.position_at_end(end)
+    for j, value in enumerate(added):
+        code.store(value, z, code.add(column, j * lanes))
+
+
+# ---- a layer's weights again, transposed, for delta @ W.T
+
+
+def _transposed(code: Code, rows: list[Lanes]) -> list[Lanes]:
+    """Transpose a square block of registers: exchange ever larger parts of pairs of rows."""
+    n, step = len(rows), 1
+    while step < n:
+        low = [j if not j & step else n + j - step for j in range(n)]
+        high = [j + step if not j & step else n + j for j in range(n)]
+        for i in range(n):
+            if not i & step:
+                a, b = rows[i], rows[i + step]
+                rows[i], rows[i + step] = (_shuffled(code, a, b, lanes) for lanes in (low, high))
+        step *= 2
+    return rows
+
+
+def _shuffled(code: Code, a: Lanes, b: Lanes, chosen: list[int]) -> Lanes:
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen)
+    return code.lanes(code.builder.shuffle_vector(a.value, b.value, mask))
+
+
+@leaf("v iii v i")
+def transpose(code: Code, w: Any, w_row: Any, m: Any, vectors: Any, t: Any, t_row: Any) -> None:
+    """Write up to one register of rows of w, m x vectors, to one register of columns of t; missing rows as zeros.
+
+    `w_row` and `t_row` are the numbers from row to row; t has as many rows as w has columns.
+    """
+    lanes = code.kind.lanes
+    last = code.sub(m, 1)
+    with code.loop(vectors) as j:
+        rows = []
+        for i in range(lanes):
+            column = code.mul(j, lanes)
+            row = code.load(w, code.add(code.mul(code.least(i, last), w_row), column))
+            is_there = code.builder.icmp_signed("<", code.whole(i), m)
+            rows.append(code.lanes(code.builder.select(is_there, row.value, code.lanes(0.0).value)))
+        for i, row in enumerate(_transposed(code, rows)):
+            code.store(row, t, code.mul(code.add(code.mul(j, lanes), i), t_row))
