@@ -8,6 +8,7 @@ from fastmlp.history import EarlyStopping, EpochInfo, History
 from fastmlp.network import MLP
 from fastmlp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastmlp.parameters import Parameters
+from fastmlp.predictor import Predictor
 from fastmlp.spec import NetworkSpec
 from fastmlp.training import TrainingState
 
@@ -25,6 +26,7 @@ __all__ = [
     "NetworkSpec",
     "Optimizer",
     "Parameters",
+    "Predictor",
     "RMSprop",
     "TrainingState",
     "available_backends",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from fastmlp import metrics as metric_table
-from fastmlp.backends import Work, choose, make_backend, resolve
+from fastmlp.backends import AUTO, Work, choose, make_backend, resolve
 from fastmlp.backends.base import Backend, Batch
 from fastmlp.data import check_X, make_batch
+from fastmlp.errors import DivergedError
 from fastmlp.history import EarlyStopping, History
-from fastmlp.optimizers import Optimizer, as_optimizer
+from fastmlp.online import OnlineLearner
+from fastmlp.optimizers import SGD, Optimizer, as_optimizer
 from fastmlp.parameters import Array, Parameters, initialise
+from fastmlp.predictor import Predictor
 from fastmlp.spec import make_spec
 from fastmlp.training import Callback, Plan, TrainingState, fit
 
@@ -106,6 +110,7 @@ class MLP:
         self._set_backend(backend, strict=strict, threads=threads)
         self.parameters = initialise(self.spec, init, self.generator)
         self.history: History | None = None
+        self._learner: OnlineLearner | None = None
 
     def _set_backend(self, backend: str, *, strict: bool, threads: int | None) -> None:
         _check_threads(threads)
@@ -113,12 +118,17 @@ class MLP:
         self.strict = bool(strict)
         self.threads = threads
         self._backends: dict[str, Backend] = {}
-        self._backend_for(Work(1))  # so that what it cannot do is an error now
+        self._only: Backend | None = None  # the one that was asked for, where one was
+        self._backend_for(1)  # so that what it cannot do is an error now
 
-    def _backend_for(self, work: Work) -> Backend:
-        name = choose(self.backend, self.spec, work).name
+    def _backend_for(self, n_samples: int, epochs: int = 0, batch_size: int = 32) -> Backend:
+        if self._only is not None:
+            return self._only
+        name = choose(self.backend, self.spec, Work(n_samples, epochs, batch_size)).name
         if name not in self._backends:
             self._backends[name] = make_backend(name, self.spec, strict=self.strict, threads=self.threads)
+        if self.backend != AUTO:
+            self._only = self._backends[name]
         return self._backends[name]
 
     @property
@@ -151,7 +161,33 @@ class MLP:
             If `X` is not such an array of finite numbers.
         """
         inputs = check_X(self.spec, X)
-        return self._backend_for(Work(len(inputs))).predict(self.parameters, inputs)
+        return self._backend_for(len(inputs)).predict(self.parameters, inputs)
+
+    def predictor(self, batch_size: int = 1) -> Predictor:
+        """Return the network as it is now, as a function for up to `batch_size` rows at a time.
+
+        It costs less a call than `predict`, and belongs to one thread at a time.
+
+        Parameters
+        ----------
+        batch_size : int
+
+        Returns
+        -------
+        Predictor
+            ``p(x)`` returns the outputs, ``p.into(x, out)`` writes them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLP
+        >>> net = MLP((4, 64, 64, 2), "tanh", seed=0)
+        >>> policy = net.predictor()
+        >>> policy(np.zeros(4, np.float32)).shape
+        (2,)
+        """
+        rows = _check_count("batch_size", batch_size, 1)
+        return Predictor(self.spec, self._backend_for(rows).responder(self.parameters.copy(), rows), rows)
 
     def hidden_activations(self, X: object) -> list[Array]:
         """Return the activations of every hidden layer, each of shape (n_samples, size).
@@ -161,7 +197,7 @@ class MLP:
         X : array_like of shape (n_samples, n_in)
         """
         inputs = check_X(self.spec, X)
-        return self._backend_for(Work(len(inputs))).hidden_activations(self.parameters, inputs)
+        return self._backend_for(len(inputs)).hidden_activations(self.parameters, inputs)
 
     def loss(self, X: object, Y: object, sample_weight: object = None) -> float:
         """Return the loss, l2 included.
@@ -180,7 +216,7 @@ class MLP:
             If an argument is not as described.
         """
         batch = make_batch(self.spec, X, Y, sample_weight)
-        return self._backend_for(Work(len(batch.X))).loss(self.parameters, batch)
+        return self._backend_for(len(batch.X)).loss(self.parameters, batch)
 
     def loss_and_gradient(self, X: object, Y: object, sample_weight: object = None) -> tuple[float, Parameters]:
         """Return the loss and its gradient with respect to the parameters.
@@ -198,7 +234,7 @@ class MLP:
         """
         batch = make_batch(self.spec, X, Y, sample_weight)
         gradient = Parameters.empty(self.spec)
-        loss = self._backend_for(Work(len(batch.X))).loss_and_gradient(self.parameters, batch, gradient)
+        loss = self._backend_for(len(batch.X)).loss_and_gradient(self.parameters, batch, gradient)
         return loss, gradient
 
     def input_gradient(self, X: object, Y: object, sample_weight: object = None) -> Array:
@@ -214,7 +250,7 @@ class MLP:
         ndarray of shape (n_samples, n_in)
         """
         batch = make_batch(self.spec, X, Y, sample_weight)
-        return self._backend_for(Work(len(batch.X))).input_gradient(self.parameters, batch)
+        return self._backend_for(len(batch.X)).input_gradient(self.parameters, batch)
 
     # ---- training
 
@@ -289,7 +325,7 @@ class MLP:
             callbacks=_check_callbacks(callbacks),
             verbose=bool(verbose),
         )
-        backend = self._backend_for(Work(len(batch.X), plan.epochs, plan.batch_size))
+        backend = self._backend_for(len(batch.X), plan.epochs, plan.batch_size)
         return fit(self, backend, batch, plan, state)
 
     def _validation(self, data: tuple[Any, ...]) -> Batch:
@@ -302,6 +338,59 @@ class MLP:
         except (TypeError, ValueError) as error:
             msg = f"validation_data: {error}"
             raise type(error)(msg) from None
+
+    def learn_one(self, x: object, y: object, *, optimizer: str | Optimizer | None = None) -> float:
+        """Do one step on one sample, as it comes in.
+
+        The optimizer and its state stay with the network from call to call, until another is given. They are not
+        those of `fit`, which begins afresh.
+
+        Parameters
+        ----------
+        x : array_like of shape (n_in,)
+        y : number, or array_like of shape (n_out,)
+            A number where there is one output, or a class index with "cross_entropy".
+        optimizer : str or Optimizer, optional
+            As for `fit`; ``SGD(lr=0.01)`` at the beginning.
+
+        Returns
+        -------
+        float
+            The loss before the step, l2 included.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described; the network is untouched.
+        DivergedError
+            If the loss is not finite; the step is not done.
+
+        Examples
+        --------
+        >>> from fastmlp import MLP
+        >>> net = MLP((2, 8, 1), "tanh", seed=0)
+        >>> losses = [net.learn_one([0.5, -1.0], 0.25, optimizer="adam") for _ in range(200)]
+        >>> losses[-1] < 0.01 * losses[0]
+        True
+        """
+        targets = np.asarray(y)
+        sample = make_batch(self.spec, np.asarray(x)[None], targets[None] if targets.ndim else targets.reshape(1))
+        learner = self._learner_for(optimizer, takes_labels=sample.Y.ndim == 1)
+        loss = learner.learn(self._backend_for(1), sample)
+        if not math.isfinite(loss):
+            raise DivergedError(0, 0, None)
+        return loss
+
+    def _learner_for(self, optimizer: str | Optimizer | None, *, takes_labels: bool) -> OnlineLearner:
+        """Return what learns with an optimizer: what there is, unless another is asked for."""
+        learner = self._learner
+        current = SGD() if learner is None else learner.optimizer
+        chosen = current if optimizer is None else as_optimizer(optimizer)
+        if learner is None or learner.optimizer != chosen or learner.takes_labels != takes_labels:
+            seed = int(self.generator.integers(1 << 32)) if self.spec.dropout else 0
+            learner = OnlineLearner(self.spec, self.parameters, chosen, takes_labels=takes_labels, seed=seed)
+            self._learner = learner
+        return learner
 
     # ---- looking
 
@@ -318,7 +407,7 @@ class MLP:
             At most so many threads.
         """
         other = copy.copy(self)
-        other.history = None
+        other.history = other._learner = None  # noqa: SLF001
         other._set_backend(backend, strict=self.strict if strict is None else strict, threads=threads)  # noqa: SLF001
         return other
 
@@ -363,7 +452,10 @@ class MLP:
         return f"MLP({self.spec.describe()}, backend={self.backend!r}{strict})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_backends": {}}  # kernels and workspaces stay; they are made again when needed
+        return self.__dict__ | {
+            "_backends": {},
+            "_only": None,
+        }  # kernels and workspaces stay; they are made again when needed
 
 
 def _check_threads(threads: int | None) -> None:

@@ -37,7 +37,7 @@ ORDER = (
     *("backends.numba.fast.__init__", "backends.numba.__init__"),
     "backends.__init__",
     # training, and what a user holds
-    *("data", "history", "progress", "training", "network"),
+    *("data", "history", "progress", "training", "predictor", "online", "network"),
     # checking gradients
     "gradcheck",
     # what `import fastmlp` gives, and the command over it

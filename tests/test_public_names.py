@@ -14,7 +14,7 @@ import fastmlp
 from fastmlp import schedules
 
 NAMES = {
-    *("MLP", "NetworkSpec", "Parameters", "DivergedError", "available_backends"),
+    *("MLP", "NetworkSpec", "Parameters", "Predictor", "DivergedError", "available_backends"),
     *("SGD", "Adam", "AdamW", "RMSprop", "Optimizer", "schedules"),
     *("EarlyStopping", "EpochInfo", "History", "TrainingState"),
     *("check_gradients", "compare_backends"),

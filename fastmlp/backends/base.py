@@ -14,6 +14,7 @@ at +0.0 and adds in ascending index, products rounded before they are added; the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -131,6 +132,9 @@ class Backend(Protocol):
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs, of shape (n, n_out), in memory of their own."""
 
+    def responder(self, parameters: Parameters, n_rows: int) -> Responder:
+        """Return what answers for up to `n_rows` rows at a time, in one thread; the parameters must not change."""
+
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer, each of shape (n, size)."""
 
@@ -150,6 +154,22 @@ class Backend(Protocol):
 
         It ends early, before the update, at a step whose loss is not finite.
         """
+
+
+Responder = Callable[[Array, Array], bool]
+"""Writes the outputs for rows X to `out` and returns whether all of X is finite."""
+
+
+def respond_by_predicting(backend: Backend, parameters: Parameters) -> Responder:
+    """Return what `Backend.responder` returns, for a backend without anything faster."""
+
+    def respond(X: Array, out: Array) -> bool:
+        if not np.isfinite(X).all():
+            return False
+        out[...] = backend.predict(parameters, X)
+        return True
+
+    return respond
 
 
 class Trainer(Protocol):

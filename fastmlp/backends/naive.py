@@ -17,7 +17,16 @@ import numpy as np
 
 from fastmlp import dropout as masks
 from fastmlp.activations import ACTIVATIONS, SOFTMAX
-from fastmlp.backends.base import Batch, Dropout, Run, check_single_thread, dense_rows, train_by_batches
+from fastmlp.backends.base import (
+    Batch,
+    Dropout,
+    Responder,
+    Run,
+    check_single_thread,
+    dense_rows,
+    respond_by_predicting,
+    train_by_batches,
+)
 from fastmlp.elementary import exp, log
 from fastmlp.losses import LOSSES
 from fastmlp.optimizers import RULES
@@ -211,6 +220,10 @@ class NaiveBackend:
         layers = self._layers(parameters)
         rows = [self.forward(layers, sample)[-1].A for sample in X.tolist()]
         return np.array(rows, self.spec.dtype).reshape(len(rows), self.spec.n_outputs)
+
+    def responder(self, parameters: Parameters, n_rows: int) -> Responder:  # noqa: ARG002  it takes any number
+        """Return what answers for some rows."""
+        return respond_by_predicting(self, parameters)
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""

@@ -14,8 +14,10 @@ import numpy as np
 from fastmlp.backends.base import (
     Batch,
     Dropout,
+    Responder,
     Run,
     dense_rows,
+    respond_by_predicting,
     sum_in_order,
     train_by_batches,
 )
@@ -49,6 +51,10 @@ class NumpyBackend:
         for rows, views in self._blocks(parameters, X):
             out[rows] = views.A[-1]
         return out
+
+    def responder(self, parameters: Parameters, n_rows: int) -> Responder:
+        """Return what answers for some rows."""
+        return respond_by_predicting(self, parameters)
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""

@@ -6,12 +6,14 @@ checker could know, on the other.
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-from fastmlp.backends.base import Batch, Dropout, Run, sum_of_squares
+from fastmlp.backends.base import Batch, Dropout, Responder, Run, sum_of_squares
 from fastmlp.backends.numba import crew
 from fastmlp.backends.numba.calls import (
     KEEP_ALL,
@@ -35,8 +37,12 @@ from fastmlp.spec import NetworkSpec
 # In multiply-adds, of which a core does some 5e10 a second: meetings cost a microsecond, starting a thread a hundred.
 _STEP_WORTH_THREADS = 5_000_000
 _RUN_WORTH_THREADS = 100_000_000
+_AS_THEY_ARE, _LAID_OUT = (True, KEEP_ALL), (False, KEEP_ALL)  # whether weights must be laid out first, and the key
 _FEW_ROWS = 4  # up to so many, laying out the weights in panels takes longer than reading them as they are
 _FEWEST_ROWS = 16  # memory for fewer is not worth making anew for more
+
+
+Pieces = tuple[Samples, Steps, Trainee]
 
 
 class FastBackend:
@@ -48,22 +54,41 @@ class FastBackend:
         self.spec = spec
         self.threads = threads
         library.load(spec.dtype)
+        self._dtype, self._n_outputs = np.dtype(spec.dtype), spec.n_outputs
         self._nothing = np.empty(0, spec.dtype)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
+        self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, int]] | None = None
         self._free: dict[bool, list[tuple[plan.Plan, plan.Memory]]] = {False: [], True: []}
 
     # ---- the contract
 
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs."""
-        out = np.empty((len(X), self.spec.n_outputs), self.spec.dtype)
+        out = np.empty((len(X), self._n_outputs), self._dtype)
         if len(X) <= _FEW_ROWS:
-            own, memory = self._borrow(self._free[False], _FEW_ROWS, training=False)
+            own, memory = lent = self._borrow(_FEW_ROWS, training=False)
             kernels.answer(own.integers, parameters.flat, X, memory.values, out)
-            self._free[False].append((own, memory))
+            self._free[False].append(lent)
             return out
         self._evaluate(parameters, samples_of(self.spec, X, None, None), out)
         return out
+
+    def responder(self, parameters: Parameters, n_rows: int) -> Responder:
+        """Return what answers for up to `n_rows` rows."""
+        own = plan.Plan(self.spec, n_rows, training=False)
+        memory, flat = own.memory(), parameters.flat
+        if n_rows <= _FEW_ROWS:
+            return lambda X, out: bool(kernels.answer(own.integers, flat, X, memory.values, out))
+        network, order = own.network(flat), frozen(np.arange(n_rows))
+        kernels.lay_out(own.integers, flat, memory.values)
+
+        def respond(X: Array, out: Array) -> bool:
+            if not math.isfinite(np.vdot(X, X)) and not np.isfinite(X).all():
+                return False
+            kernels.evaluate(network, samples_of(self.spec, X, None, None), order, memory, out, _LAID_OUT)
+            return True
+
+        return respond
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""
@@ -97,14 +122,11 @@ class FastBackend:
 
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
-        return self._train(
-            run.parameters,
-            samples_of(self.spec, run.X, run.Y, run.weights),
-            steps_of(run),
-            Trainee(run.gradient.flat, *run.states, self._nothing),
-            (start, stop, RULE_CODES[run.rule]),
-            (self.spec.dropout > 0, run.seed, run.first_step),
-        )
+        known = self._known
+        if known is None or known[0]() is not run:  # a run comes in pieces: what it is made of is taken apart once
+            known = self._known = weakref.ref(run), self._taken_apart(run)
+        pieces, key, largest = known[1]
+        return self._train(run.parameters, pieces, (start, stop, RULE_CODES[run.rule]), key, largest)
 
     # ---- pieces
 
@@ -116,7 +138,7 @@ class FastBackend:
         self, own: plan.Plan, memory: plan.Memory, parameters: Parameters, samples: Samples, out: Array
     ) -> float:
         order = frozen(np.arange(len(samples.X)))
-        loss: float = kernels.evaluate(own.network(parameters.flat), samples, order, memory, out, (*KEEP_ALL, 0))
+        loss: float = kernels.evaluate(own.network(parameters.flat), samples, order, memory, out, _AS_THEY_ARE)
         return loss
 
     def _gradients(self, parameters: Parameters, batch: Batch, gradient: Array, dX: Array, key: Key) -> float:
@@ -124,24 +146,22 @@ class FastBackend:
         steps = single_step(batch)
         trainee = Trainee(gradient, self._nothing, self._nothing, dX)
         samples = samples_of(self.spec, batch.X, batch.Y, batch.weights)
-        self._train(parameters, samples, steps, trainee, (0, 1, NO_UPDATE), key)
+        self._train(parameters, (samples, steps, trainee), (0, 1, NO_UPDATE), key, len(batch.X))
         return float(steps.losses[0])
 
-    def _train(
-        self,
-        parameters: Parameters,
-        samples: Samples,
-        steps: Steps,
-        trainee: Trainee,
-        span: tuple[int, int, int],
-        key: Key,
-    ) -> int:
-        largest = int(np.max(steps.stops[slice(*span[:2])] - steps.starts[slice(*span[:2])], initial=1))
+    def _taken_apart(self, run: Run) -> tuple[Pieces, Key, int]:
+        """Return a run as kernels take it: its arrays, where its masks come from, and its largest batch."""
+        samples = samples_of(self.spec, run.X, run.Y, run.weights)
+        trainee = Trainee(run.gradient.flat, *run.states, self._nothing)
+        largest = int(np.max(run.stops - run.starts, initial=1))
+        return (samples, steps_of(run), trainee), (self.spec.dropout > 0, run.seed, run.first_step), largest
+
+    def _train(self, parameters: Parameters, pieces: Pieces, span: tuple[int, int, int], key: Key, largest: int) -> int:
         with self._memory(largest, training=True) as (own, memory):
 
             def task(number: int, n_threads: int) -> int:
                 network, thread = own.network(parameters.flat), (number, n_threads)
-                ended: int = kernels.train(network, samples, steps, trainee, memory, span, key, thread)
+                ended: int = kernels.train(network, *pieces, memory, span, key, thread)
                 return ended
 
             return crew.run(task, self._threads_for(own, largest, span))
@@ -159,18 +179,15 @@ class FastBackend:
     @contextmanager
     def _memory(self, n_rows: int, *, training: bool) -> Iterator[tuple[plan.Plan, plan.Memory]]:
         """Lend memory for batches of `n_rows`: each call has its own, so calls may run in many threads."""
-        free = self._free[training]
-        lent = self._borrow(free, n_rows, training=training)
+        lent = self._borrow(n_rows, training=training)
         try:
             yield lent
         finally:
-            free.append(lent)
+            self._free[training].append(lent)
 
-    def _borrow(
-        self, free: list[tuple[plan.Plan, plan.Memory]], n_rows: int, *, training: bool
-    ) -> tuple[plan.Plan, plan.Memory]:
+    def _borrow(self, n_rows: int, *, training: bool) -> tuple[plan.Plan, plan.Memory]:
         try:
-            lent = free.pop()  # atomic, unlike asking first whether one is there
+            lent = self._free[training].pop()  # atomic, unlike asking first whether one is there
         except IndexError:
             lent = None
         if lent is None or not lent[0].serves(n_rows):

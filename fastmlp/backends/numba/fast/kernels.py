@@ -427,13 +427,16 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
 
 
 @exact
-def evaluate(network: Any, samples: Any, order: Any, memory: Any, out: Any, key: Any) -> float:
+def evaluate(network: Any, samples: Any, order: Any, memory: Any, out: Any, how: Any) -> float:
     """Run samples forward; write the outputs to `out` (n, n_out) if it has rows, and return the loss if they have Y.
 
-    The loss is the sum of the samples', each times its weight, with no penalty. `order` is 0, 1, ... n - 1.
+    The loss is the sum of the samples', each times its weight, with no penalty. `order` is 0, 1, ...; `how` says
+    whether the weights must be laid out first, and holds a key.
     """
     plan, values = network.integers, pointer(memory.values)
-    pack(plan, values, pointer(network.flat), at.WEIGHTS)
+    if how[0]:
+        pack(plan, values, pointer(network.flat), at.WEIGHTS)
+    key = (how[1][0], how[1][1], how[1][2], 0)
     n, n_in, last = samples.X.shape[0], field(plan, at.START, at.FAN_IN), plan[at.N_LAYERS] - 1
     size, row, stripe = field(plan, last, at.FAN_OUT), field(plan, last, at.ROW), plan[at.STRIPE_ROWS]
     loss = 0.0
@@ -447,6 +450,12 @@ def evaluate(network: Any, samples: Any, order: Any, memory: Any, out: Any, key:
             gather_targets(plan, values, samples, order[first : first + m], at.START, 1.0, memory.shares)
             loss += measure(plan, values, pointer(memory.shares), at.START, m)
     return loss
+
+
+@exact
+def lay_out(plan: Any, flat: Any, values: Any) -> None:
+    """Lay weights out for `evaluate`."""
+    pack(plan, pointer(values), pointer(flat), at.WEIGHTS)
 
 
 @exact
@@ -481,4 +490,4 @@ def answer(plan: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
     return finite
 
 
-ENTRY_POINTS = (cached(evaluate), cached(train), cached(answer))
+ENTRY_POINTS = (cached(evaluate), cached(train), cached(answer), cached(lay_out))

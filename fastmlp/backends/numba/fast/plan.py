@@ -147,7 +147,7 @@ class Plan:
 
     def serves(self, n_rows: int) -> bool:
         """Return whether batches of so many rows fit; they are split as in a plan made for them."""
-        return _rows_at_once(self.spec, n_rows, training=self._training)[1] <= self.n_rows
+        return n_rows <= self.n_rows or _rows_at_once(self.spec, n_rows, training=self._training)[1] <= self.n_rows
 
     def network(self, flat: Any) -> Network:
         """Return the network with these parameters."""

@@ -11,7 +11,16 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastmlp.backends.base import Batch, Dropout, Indices, Run, sum_in_order, sum_of_squares
+from fastmlp.backends.base import (
+    Batch,
+    Dropout,
+    Indices,
+    Responder,
+    Run,
+    respond_by_predicting,
+    sum_in_order,
+    sum_of_squares,
+)
 from fastmlp.backends.numba.calls import (
     KEEP_ALL,
     NO_UPDATE,
@@ -53,6 +62,10 @@ class StrictBackend:
         for rows, activations in self._blocks(parameters, X):
             out[rows] = activations[-1]
         return out
+
+    def responder(self, parameters: Parameters, n_rows: int) -> Responder:  # noqa: ARG002  it takes any number
+        """Return what answers for some rows."""
+        return respond_by_predicting(self, parameters)
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""

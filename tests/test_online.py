@@ -1,0 +1,91 @@
+"""Learning one sample at a time: the steps of a fit with batches of one, in the order in which samples come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import MLP, SGD, Adam, AdamW, DivergedError, RMSprop, schedules
+from fastmlp.backends.base import sum_in_order
+
+X, Y = np.random.default_rng(0).normal(size=(2, 7, 3))
+OPTIMIZERS = {
+    "sgd": SGD(lr=0.1, momentum=0.5),
+    "adam": Adam(lr=schedules.Step(0.01, every=3, factor=0.5)),
+    "adamw": AdamW(weight_decay=0.1),
+    "rmsprop": RMSprop(),
+}
+
+
+def network(backend: str, **options: Any) -> MLP:
+    return MLP((3, 5, 3), "tanh", backend=backend, seed=2, **options)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("strict", [False, True])
+def test_it_is_a_fit_with_batches_of_one(backend: str, name: str, strict: bool) -> None:
+    fitted, online = (network(backend, strict=strict, l2=0.01) for _ in range(2))
+    losses = []
+    fitted.fit(X, Y, optimizer=OPTIMIZERS[name], epochs=1, batch_size=1, shuffle=False)
+    for x, y in zip(X, Y, strict=True):
+        losses.append(online.learn_one(x, y, optimizer=OPTIMIZERS[name]))
+    assert (fitted.parameters.flat == online.parameters.flat).all()
+    assert fitted.history is not None
+    assert sum_in_order(np.array(losses)) / len(X) == fitted.history.loss[0]
+
+
+def test_an_optimizer_stays_until_another_comes(backend: str) -> None:
+    named, kept, changed = (network(backend) for _ in range(3))
+    for x, y in zip(X, Y, strict=True):
+        named.learn_one(x, y, optimizer="adam")
+        changed.learn_one(x, y, optimizer="sgd")
+    kept.learn_one(X[0], Y[0], optimizer=Adam())
+    for x, y in zip(X[1:], Y[1:], strict=True):
+        kept.learn_one(x, y)
+    assert (named.parameters.flat == kept.parameters.flat).all()
+    assert (named.parameters.flat != changed.parameters.flat).any()
+
+
+def test_more_steps_than_are_computed_at_once(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = network(backend), network(backend)
+    for x, y in zip(X, Y, strict=True):
+        whole.learn_one(x, y, optimizer="adam")
+    monkeypatch.setattr("fastmlp.online._STEPS", 2)
+    for x, y in zip(X, Y, strict=True):
+        cut.learn_one(x, y, optimizer="adam")
+    assert (whole.parameters.flat == cut.parameters.flat).all()
+
+
+def test_labels_and_rows_are_both_taken(backend: str) -> None:
+    nets = [MLP((3, 5, 3), "relu", "softmax", "cross_entropy", backend=backend, seed=0) for _ in range(2)]
+    assert nets[0].learn_one(X[0], 1) == nets[1].learn_one(X[0], [0, 1, 0])
+    assert (nets[0].parameters.flat == nets[1].parameters.flat).all()
+    single = MLP((3, 1), backend=backend, seed=0)
+    assert single.learn_one(X[0], 0.5) == MLP((3, 1), backend=backend, seed=0).learn_one(X[0], [0.5])
+
+
+def test_dropout_is_seeded(backend: str) -> None:
+    first, second = (network(backend, dropout=0.5) for _ in range(2))
+    assert [first.learn_one(x, y) for x, y in zip(X, Y, strict=True)] == [
+        second.learn_one(x, y) for x, y in zip(X, Y, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("x", "y"), [(X[0, :2], Y[0]), (X[0], Y[0, :2]), (X, Y), ([np.nan, 0, 0], Y[0]), (X[0], "a")])
+def test_what_is_no_sample_changes_nothing(backend: str, x: Any, y: Any) -> None:
+    net = network(backend)
+    before = net.parameters.flat.copy()
+    with pytest.raises((TypeError, ValueError)):
+        net.learn_one(x, y)
+    assert (net.parameters.flat == before).all()
+
+
+def test_divergence_is_an_error_and_the_step_is_not_done(backend: str) -> None:
+    net = network(backend)
+    net.biases[0][...], net.weights[1][...] = 9.0, 3e38  # the outputs overflow
+    before = net.parameters.flat.copy()
+    with np.errstate(all="ignore"), pytest.raises(DivergedError):
+        net.learn_one(X[0], Y[0])
+    assert (net.parameters.flat == before).all()
