@@ -33,8 +33,8 @@ ORDER = (
     *("backends.numba.simd.lanes", "backends.numba.simd.leaf"),
     *("backends.numba.simd.formulas", "backends.numba.simd.tiles", "backends.numba.simd.passes"),
     *("backends.numba.simd.threads", "backends.numba.simd.library", "backends.numba.simd.__init__"),
-    *("backends.numba.crew", "backends.numba.fast.plan", "backends.numba.fast.kernels"),
-    *("backends.numba.fast.__init__", "backends.numba.__init__"),
+    *("backends.numba.crew", "backends.numba.fast.layout", "backends.numba.fast.program", "backends.numba.fast.room"),
+    *("backends.numba.fast.kernels", "backends.numba.fast.__init__", "backends.numba.__init__"),
     "backends.__init__",
     # training, and what a user holds
     *("data", "history", "progress", "training", "predictor", "online", "network"),

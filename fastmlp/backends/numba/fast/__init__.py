@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastmlp.backends.base import Batch, Dropout, Responder, Run, sum_of_squares
+from fastmlp.backends.base import Batch, Dropout, Indices, Responder, Run, sum_in_order, sum_of_squares
 from fastmlp.backends.numba import crew
 from fastmlp.backends.numba.calls import (
     KEEP_ALL,
@@ -23,13 +23,14 @@ from fastmlp.backends.numba.calls import (
     Samples,
     Steps,
     Trainee,
-    frozen,
     key_of,
     samples_of,
     single_step,
     steps_of,
+    stripes,
 )
-from fastmlp.backends.numba.fast import kernels, plan
+from fastmlp.backends.numba.fast import kernels
+from fastmlp.backends.numba.fast.room import Purpose, Room
 from fastmlp.backends.numba.simd import library
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
@@ -37,10 +38,8 @@ from fastmlp.spec import NetworkSpec
 # In multiply-adds, of which a core does some 5e10 a second: meetings cost a microsecond, starting a thread a hundred.
 _STEP_WORTH_THREADS = 5_000_000
 _RUN_WORTH_THREADS = 100_000_000
-_AS_THEY_ARE, _LAID_OUT = (True, KEEP_ALL), (False, KEEP_ALL)  # whether weights must be laid out first, and the key
 _FEW_ROWS = 4  # up to so many, laying out the weights in panels takes longer than reading them as they are
 _FEWEST_ROWS = 16  # memory for fewer is not worth making anew for more
-
 
 Pieces = tuple[Samples, Steps, Trainee]
 
@@ -56,36 +55,39 @@ class FastBackend:
         library.load(spec.dtype)
         self._dtype, self._n_outputs = np.dtype(spec.dtype), spec.n_outputs
         self._nothing = np.empty(0, spec.dtype)
+        self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
-        self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, int]] | None = None
-        self._free: dict[bool, list[tuple[plan.Plan, plan.Memory]]] = {False: [], True: []}
+        self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Indices]] | None = None
+        self._free: dict[Purpose, list[Room]] = {purpose: [] for purpose in Purpose}
 
     # ---- the contract
 
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs."""
         out = np.empty((len(X), self._n_outputs), self._dtype)
-        if len(X) <= _FEW_ROWS:
-            own, memory = lent = self._borrow(_FEW_ROWS, training=False)
-            kernels.answer(own.integers, parameters.flat, X, memory.values, out)
-            self._free[False].append(lent)
+        if len(X) > _FEW_ROWS:
+            with self._room(Purpose.EVALUATING, len(X)) as room:
+                self._evaluate(room, parameters.flat, samples_of(self.spec, X, None, None), out)
             return out
-        self._evaluate(parameters, samples_of(self.spec, X, None, None), out)
+        room = self._borrow(Purpose.EVALUATING, _FEW_ROWS, 1)
+        kernels.answer(room.layout.answering, parameters.flat, X, room.memory.values, out)
+        self._free[Purpose.EVALUATING].append(room)
         return out
 
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
         """Return what answers for up to `n_rows` rows."""
-        own = plan.Plan(self.spec, n_rows, training=False)
-        memory, flat = own.memory(), parameters.flat
+        room, flat = Room(self.spec, Purpose.EVALUATING, n_rows), parameters.flat
         if n_rows <= _FEW_ROWS:
-            return lambda X, out: bool(kernels.answer(own.integers, flat, X, memory.values, out))
-        network, order = own.network(flat), frozen(np.arange(n_rows))
-        kernels.lay_out(own.integers, flat, memory.values)
+            layers, values = room.layout.answering, room.memory.values
+            return lambda X, out: bool(kernels.answer(layers, flat, X, values, out))
+        is_laid_out = False
 
         def respond(X: Array, out: Array) -> bool:
+            nonlocal is_laid_out
             if not math.isfinite(np.vdot(X, X)) and not np.isfinite(X).all():
                 return False
-            kernels.evaluate(network, samples_of(self.spec, X, None, None), order, memory, out, _LAID_OUT)
+            self._evaluate(room, flat, samples_of(self.spec, X, None, None), out, laying_out=not is_laid_out)
+            is_laid_out = True
             return True
 
         return respond
@@ -93,104 +95,132 @@ class FastBackend:
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""
         out = [np.empty((len(X), size), self.spec.dtype) for size in self.spec.layer_sizes[1:-1]]
-        with self._memory(len(X), training=False) as (own, memory):
-            for start in range(0, len(X), own.n_rows):
-                rows = slice(start, min(start + own.n_rows, len(X)))
-                samples = samples_of(self.spec, X[rows], None, None)
-                self._call_evaluate(own, memory, parameters, samples, self._no_outputs)
+        with self._room(Purpose.EVALUATING, len(X)) as room:
+            for start in range(0, len(X), room.layout.block_rows):
+                rows = slice(start, min(start + room.layout.block_rows, len(X)))
+                self._evaluate(room, parameters.flat, samples_of(self.spec, X[rows], None, None), self._no_outputs)
                 for layer, A in enumerate(out):
-                    A[rows] = own.rows_of(memory, layer, rows.stop - start)
+                    A[rows] = room.layout.rows_of(room.memory, layer, rows.stop - start)
         return out
 
     def loss(self, parameters: Parameters, batch: Batch) -> float:
         """Return the loss, l2 included."""
         samples = samples_of(self.spec, batch.X, batch.Y, batch.weights)
-        mean = self._evaluate(parameters, samples, self._no_outputs) / batch.total
+        with self._room(Purpose.EVALUATING, len(batch.X)) as room:
+            losses = self._evaluate(room, parameters.flat, samples, self._no_outputs, measuring=True)
+        mean = sum_in_order(losses) / batch.total
         return mean + 0.5 * batch.l2 * sum_of_squares(parameters) if batch.l2 else mean
 
     def loss_and_gradient(
         self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
     ) -> float:
         """Write the gradient and return the loss."""
-        return self._gradients(parameters, batch, gradient.flat, self._nothing, key_of(dropout))
+        return self._gradients(Purpose.TRAINING, parameters, batch, (gradient.flat, self._nothing), key_of(dropout))
 
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
-        out = np.empty((len(batch.X), plan.padded(self.spec.n_inputs, self.spec.dtype)), self.spec.dtype)
-        self._gradients(parameters, batch, np.empty_like(parameters.flat), out.ravel(), key_of(None))
-        return np.ascontiguousarray(out[:, : self.spec.n_inputs])
+        out = np.empty_like(batch.X)
+        results = np.empty_like(parameters.flat), out.ravel()
+        self._gradients(Purpose.BOTH_GRADIENTS, parameters, batch, results, KEEP_ALL)
+        return out
 
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
         known = self._known
         if known is None or known[0]() is not run:  # a run comes in pieces: what it is made of is taken apart once
             known = self._known = weakref.ref(run), self._taken_apart(run)
-        pieces, key, largest = known[1]
-        return self._train(run.parameters, pieces, (start, stop, RULE_CODES[run.rule]), key, largest)
+        pieces, key, sizes = known[1]
+        span = (start, stop, RULE_CODES[run.rule])
+        return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes)
 
     # ---- pieces
 
-    def _evaluate(self, parameters: Parameters, samples: Samples, out: Array) -> float:
-        with self._memory(len(samples.X), training=False) as (own, memory):
-            return self._call_evaluate(own, memory, parameters, samples, out)
+    def _evaluate(
+        self,
+        room: Room,
+        flat: Array,
+        samples: Samples,
+        out: Array,
+        *,
+        measuring: bool = False,
+        laying_out: bool = True,
+    ) -> Array:
+        """Run samples forward; write the outputs to `out` if it has rows; return the losses of stripes of them."""
+        steps = stripes(len(samples.X), room.layout.block_rows)
+        network = room.evaluation(flat, steps.stops - steps.starts, measuring=measuring)
+        last = room.layout.layers[-1]
+        span = (int(laying_out), last.a, last.row)
+        kernels.evaluate(network, samples, steps, self._nobody, room.memory, span, KEEP_ALL, out)
+        losses: Array = steps.losses
+        return losses
 
-    def _call_evaluate(
-        self, own: plan.Plan, memory: plan.Memory, parameters: Parameters, samples: Samples, out: Array
+    def _gradients(
+        self, purpose: Purpose, parameters: Parameters, batch: Batch, results: tuple[Array, Array], key: Key
     ) -> float:
-        order = frozen(np.arange(len(samples.X)))
-        loss: float = kernels.evaluate(own.network(parameters.flat), samples, order, memory, out, _AS_THEY_ARE)
-        return loss
-
-    def _gradients(self, parameters: Parameters, batch: Batch, gradient: Array, dX: Array, key: Key) -> float:
-        """Write both gradients of a batch, as a run of one step that updates nothing; return the loss."""
+        """Write gradients of a batch, as a run of one step that updates nothing; return the loss."""
         steps = single_step(batch)
-        trainee = Trainee(gradient, self._nothing, self._nothing, dX)
+        trainee = Trainee(results[0], self._nothing, self._nothing, results[1])
         samples = samples_of(self.spec, batch.X, batch.Y, batch.weights)
-        self._train(parameters, (samples, steps, trainee), (0, 1, NO_UPDATE), key, len(batch.X))
+        self._train(purpose, parameters, (samples, steps, trainee), (0, 1, NO_UPDATE), key, steps.stops)
         return float(steps.losses[0])
 
-    def _taken_apart(self, run: Run) -> tuple[Pieces, Key, int]:
-        """Return a run as kernels take it: its arrays, where its masks come from, and its largest batch."""
+    def _taken_apart(self, run: Run) -> tuple[Pieces, Key, Indices]:
+        """Return a run as kernels take it: its arrays, where its masks come from, and the sizes of its batches."""
         samples = samples_of(self.spec, run.X, run.Y, run.weights)
         trainee = Trainee(run.gradient.flat, *run.states, self._nothing)
-        largest = int(np.max(run.stops - run.starts, initial=1))
-        return (samples, steps_of(run), trainee), (self.spec.dropout > 0, run.seed, run.first_step), largest
+        key = (self.spec.dropout > 0, run.seed, run.first_step)
+        return (samples, steps_of(run), trainee), key, run.stops - run.starts
 
-    def _train(self, parameters: Parameters, pieces: Pieces, span: tuple[int, int, int], key: Key, largest: int) -> int:
-        with self._memory(largest, training=True) as (own, memory):
+    def _train(
+        self,
+        purpose: Purpose,
+        parameters: Parameters,
+        pieces: Pieces,
+        span: tuple[int, int, int],
+        key: Key,
+        sizes: Indices,
+    ) -> int:
+        largest = int(sizes.max(initial=1))
+        n_threads = self._threads_for(largest, span)
+        with self._room(purpose, largest, n_threads) as room:
+            networks = room.training(
+                parameters.flat, sizes, learning=span[2] != NO_UPDATE, key=key, n_threads=n_threads
+            )
 
-            def task(number: int, n_threads: int) -> int:
-                network, thread = own.network(parameters.flat), (number, n_threads)
-                ended: int = kernels.train(network, *pieces, memory, span, key, thread)
+            def task(number: int, n: int) -> int:
+                own = (
+                    networks
+                    if n == n_threads
+                    else room.training(parameters.flat, sizes, learning=span[2] != NO_UPDATE, key=key, n_threads=n)
+                )
+                ended: int = kernels.train(own[number], *pieces, room.memory, span, key, (number, n))
                 return ended
 
-            return crew.run(task, self._threads_for(own, largest, span))
+            return crew.run(task, n_threads)
 
-    def _threads_for(self, own: plan.Plan, n_rows: int, span: tuple[int, int, int]) -> int:
+    def _threads_for(self, n_rows: int, span: tuple[int, int, int]) -> int:
         """Return how many threads a run is worth: several only where a step is long beside two meetings."""
         if self.threads == 1:
             return 1
         multiply_adds = 3 * n_rows * sum(fan_in * fan_out for fan_in, fan_out in self.spec.shapes)
         if multiply_adds < _STEP_WORTH_THREADS or multiply_adds * (span[1] - span[0]) < _RUN_WORTH_THREADS:
             return 1
-        most = crew.available_processors() if self.threads is None else self.threads
-        return max(1, min(most, -(-n_rows // int(own.integers[plan.STRIPE_ROWS]))))
+        return crew.available_processors() if self.threads is None else self.threads
 
     @contextmanager
-    def _memory(self, n_rows: int, *, training: bool) -> Iterator[tuple[plan.Plan, plan.Memory]]:
-        """Lend memory for batches of `n_rows`: each call has its own, so calls may run in many threads."""
-        lent = self._borrow(n_rows, training=training)
+    def _room(self, purpose: Purpose, n_rows: int, n_threads: int = 1) -> Iterator[Room]:
+        """Lend a room for batches of `n_rows`: each call has its own, so calls may run in many threads."""
+        room = self._borrow(purpose, n_rows, n_threads)
         try:
-            yield lent
+            yield room
         finally:
-            self._free[training].append(lent)
+            self._free[purpose].append(room)
 
-    def _borrow(self, n_rows: int, *, training: bool) -> tuple[plan.Plan, plan.Memory]:
+    def _borrow(self, purpose: Purpose, n_rows: int, n_threads: int) -> Room:
         try:
-            lent = self._free[training].pop()  # atomic, unlike asking first whether one is there
+            room = self._free[purpose].pop()  # atomic, unlike asking first whether one is there
         except IndexError:
-            lent = None
-        if lent is None or not lent[0].serves(n_rows):
-            own = plan.Plan(self.spec, max(n_rows, _FEWEST_ROWS), training=training)
-            lent = own, own.memory()
-        return lent
+            room = None
+        if room is None or not room.layout.serves(n_rows, n_threads):
+            room = Room(self.spec, purpose, max(n_rows, _FEWEST_ROWS), n_threads)
+        return room

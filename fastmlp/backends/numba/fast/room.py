@@ -1,0 +1,81 @@
+"""A room: memory for a network, and the programs that run in it, kept from call to call."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from fastmlp.backends.base import Indices
+from fastmlp.backends.numba.calls import Key, frozen
+from fastmlp.backends.numba.fast.layout import Layout, Network
+from fastmlp.backends.numba.fast.program import Call, Writer, assemble
+from fastmlp.parameters import Array
+from fastmlp.spec import NetworkSpec
+
+
+class Purpose(Enum):
+    """What a room is for."""
+
+    EVALUATING = "evaluating"
+    TRAINING = "training"
+    BOTH_GRADIENTS = "both gradients"
+
+
+_MOST_KEPT = 8  # sets of programs: those of a fit, its validation, and a few more
+
+
+class Room:
+    """Memory for batches of up to some rows, laid out for a purpose, and programs.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    purpose : Purpose
+    n_rows, n_threads : int
+    """
+
+    def __init__(self, spec: NetworkSpec, purpose: Purpose, n_rows: int, n_threads: int = 1) -> None:
+        training, both = purpose is not Purpose.EVALUATING, purpose is Purpose.BOTH_GRADIENTS
+        self.layout = Layout(spec, n_rows, training=training, has_inputs=both, n_threads=n_threads)
+        self.memory = self.layout.memory()
+        self._kept: dict[tuple[object, ...], tuple[Array, dict[int, list[int]]]] = {}
+
+    def evaluation(self, flat: Array, sizes: Indices, *, measuring: bool) -> Network:
+        """Return the network with the programs that take batches of these sizes forward."""
+        writer = Writer(self.layout, dropping=False)
+        distinct = tuple(sorted(set(sizes.tolist())))
+        key = ("evaluation", distinct, measuring)
+        if key not in self._kept:
+            self._keep(key, {n: [writer.forward(n, measuring=measuring)] for n in distinct}, [])
+        table, rows = self._kept[key]
+        return self._network(flat, table, rows, sizes, 0)
+
+    def training(self, flat: Array, sizes: Indices, *, learning: bool, key: Key, n_threads: int) -> list[Network]:
+        """Return, for each thread, the network with the programs that train on batches of these sizes."""
+        writer = Writer(self.layout, dropping=key[0])
+        distinct = tuple(sorted(set(sizes.tolist())))
+        name = ("training", distinct, learning, key[0], n_threads)
+        if name not in self._kept:
+            programs = {
+                n: [writer.step(n, learning=learning, thread=t, n_threads=n_threads) for t in range(n_threads)]
+                for n in distinct
+            }
+            self._keep(name, programs, writer.transpose_all(0 if self.layout.has_inputs else 1))
+        table, rows = self._kept[name]
+        return [self._network(flat, table, rows, sizes, thread) for thread in range(n_threads)]
+
+    def _keep(self, key: tuple[object, ...], programs: dict[int, list[list[Call]]], first: list[Call]) -> None:
+        """Write programs down, one for each size and thread, behind a first one."""
+        while len(self._kept) >= _MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+        table, starts = assemble([first, *(program for each in programs.values() for program in each)])
+        places = iter(starts[1:])
+        self._kept[key] = frozen(table), {n: [next(places) for _ in each] for n, each in programs.items()}
+
+    def _network(self, flat: Array, table: Array, rows: dict[int, list[int]], sizes: Indices, thread: int) -> Network:
+        if len(rows) == 1:
+            entries = np.full(sizes.size, next(iter(rows.values()))[thread])
+        else:
+            entries = np.array([rows[n][thread] for n in sizes.tolist()], np.int64)
+        return self.layout.network(flat, table, frozen(entries))
