@@ -69,7 +69,7 @@ class Case:
         """The output activation that suits the targets."""
         return "softmax" if self.classes else "identity"
 
-    def network(self, backend: str) -> MLP:
+    def network(self, backend: str, threads: int | None = None) -> MLP:
         """Return the network on a backend: the same parameters on each."""
         return MLP(
             self.layer_sizes,
@@ -78,6 +78,7 @@ class Case:
             self.loss,
             backend=backend,
             dtype=self.dtype,
+            threads=threads,
             seed=SEED,
         )
 

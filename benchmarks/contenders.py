@@ -18,15 +18,24 @@ _RUN_SECONDS = 0.05  # long beside what a fit does but once, short beside what e
 _MOST_EPOCHS = 200
 
 
-def training(case: Case, backend: str) -> Contender:
+def training(case: Case, backend: str, threads: int | None = None, run_seconds: float = _RUN_SECONDS) -> Contender:
     """Return `MLP.fit` of a case on a backend.
+
+    Parameters
+    ----------
+    case : Case
+    backend : str
+    threads : int, optional
+        At most so many threads; None leaves it to the backend.
+    run_seconds : float
+        About what a timed run takes.
 
     Raises
     ------
     WrongResultError
         If the backend computes what it should not.
     """
-    net, (X, Y) = case.network(backend), case.data()
+    net, (X, Y) = case.network(backend, threads), case.data()
     verify.check_predictions(net, *case.batch())
     verify.check_gradient(net, *case.batch())
     verify.check_training(case, net)
@@ -36,7 +45,7 @@ def training(case: Case, backend: str) -> Contender:
         net.parameters.flat[...] = start
         return lambda: net.fit(X, Y, optimizer=verify.OPTIMIZER, epochs=epochs, batch_size=case.batch_size)
 
-    return _filling_time(backend, prepare, case.n_batches)
+    return filling_time(backend, prepare, case.n_batches, run_seconds)
 
 
 def handwritten() -> Contender:
@@ -56,11 +65,28 @@ def handwritten() -> Contender:
         model = Handwritten(X, labels, start)
         return lambda: model.fit(epochs, np.random.default_rng(SEED).permutation)
 
-    return _filling_time(HANDWRITTEN, prepare, DIGITS.n_batches)
+    return filling_time(HANDWRITTEN, prepare, DIGITS.n_batches)
 
 
-def _filling_time(name: str, prepare: Callable[[int], Call], n_batches: int) -> Contender:
-    """Return a contender with so many epochs a run that it takes some `_RUN_SECONDS`."""
+def filling_time(
+    name: str,
+    prepare: Callable[[int], Call],
+    n_steps: int,
+    run_seconds: float = _RUN_SECONDS,
+    most_rounds: int = _MOST_EPOCHS,
+) -> Contender:
+    """Return a contender with so many rounds a run that it takes about `run_seconds`.
+
+    Parameters
+    ----------
+    name : str
+    prepare : callable
+        Takes the number of rounds (epochs) and returns the call to time.
+    n_steps : int
+        Steps of a round.
+    run_seconds : float
+    most_rounds : int
+    """
     seconds = min(seconds_of(prepare(1)) for _ in range(2))
-    epochs = max(1, min(_MOST_EPOCHS, round(_RUN_SECONDS / seconds)))
-    return Contender(name, lambda: prepare(epochs), epochs * n_batches)
+    rounds = max(1, min(most_rounds, round(run_seconds / seconds)))
+    return Contender(name, lambda: prepare(rounds), rounds * n_steps)

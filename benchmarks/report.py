@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
-import fastmlp
+from benchmarks import machine
 from benchmarks.cases import CASES, DIGITS, Case
 from benchmarks.contenders import handwritten, training
 from benchmarks.measure import Clock, Contender, Pairs, matmul_peak, one_thread, timed_in_pairs
@@ -174,26 +172,12 @@ def _sentence(bar: Bar) -> str:
 def _record(rows: Sequence[Row], bars: Sequence[Bar]) -> dict[str, Any]:
     """Return everything for the file."""
     return {
-        "processor": _processor(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "fastmlp": fastmlp.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "numba", "llvmlite")},
-        },
+        **machine.record(),
         "matmul_peak_gflops": {dtype: matmul_peak(dtype) for dtype in ("float32", "float64")},
         "threads": 1,
         "bars": [asdict(bar) | {"is_met": bar.is_met} for bar in bars],
         "rows": [asdict(row) for row in rows],
     }
-
-
-def _processor() -> str:
-    """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":
