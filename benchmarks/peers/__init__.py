@@ -1,0 +1,1 @@
+"""fastmlp's Numba backend beside other libraries: ``python -m benchmarks.peers``."""

@@ -1,0 +1,3 @@
+"""No doctests are looked for in modules whose library may not be installed."""
+
+collect_ignore_glob = ["*_peer.py"]

@@ -1,0 +1,773 @@
+"""The comparison with other libraries: nobody is timed who computes something else, and nothing is told otherwise."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from benchmarks import machine, verify
+from benchmarks.cases import CASES, DIGITS, Case
+from benchmarks.measure import Pairs
+from benchmarks.peers import agreement, measuring, numpy_peer, options, report, sklearn_peer, tables
+from benchmarks.peers.base import ADAM, PEERS, MissingError, Peer, Problem, UnsuitedError
+from benchmarks.peers.results import Comparison, Rival, Row
+from benchmarks.peers.workloads import THREADED, WORKLOADS, Bar, Workload, in_float64
+from fastmlp import SGD, Adam
+from fastmlp.optimizers import Optimizer
+from fastmlp.training import TrainingState
+from tests import bounds
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+SMALL = (
+    replace(CASES["xor"], n_batches=4),
+    replace(CASES["rl"], n_batches=3),
+    in_float64(replace(CASES["rl"], n_batches=3)),
+    replace(CASES["tab"], n_batches=2),
+    DIGITS,
+    CASES["digits64"],
+    Case("line", (3, 2), "tanh", batch_size=5, n_batches=2),
+    Case("odd", (13, 37, 5), "sigmoid", batch_size=19, n_batches=2, classes=True),
+    Case("deep", (4, 3, 1, 6, 3), "tanh", batch_size=7, n_batches=2),
+)
+every_small_case = pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
+
+
+# ---- workloads
+
+SHAPES = {
+    "xor": ((2, 3, 1), "tanh", "mse", 1, 4000),
+    "rl": ((8, 64, 64, 2), "tanh", "mse", 64, 16384),
+    "tab": ((16, 64, 64, 1), "relu", "mse", 32, 16384),
+    "tab256": ((16, 64, 64, 1), "relu", "mse", 256, 65536),
+    "mnist": ((784, 128, 10), "relu", "cross_entropy", 128, 59904),
+    "chains": ((4, 32, 16, 4), "tanh", "mse", 10000, 10000),
+    "wide": ((256, 1024, 1024, 10), "relu", "cross_entropy", 256, 10240),
+    "row": ((4, 64, 64, 2), "tanh", "mse", 1, 1),
+    "image": ((784, 128, 10), "relu", "cross_entropy", 1, 1),
+    "images": ((784, 128, 10), "relu", "cross_entropy", 1024, 1024),
+}
+BARS = {
+    "xor": (10, 20, None),
+    "rl": (3, 4, None),
+    "tab": (2.2, 3, None),
+    "tab256": (2.4, 2.8, None),
+    "mnist": (1.3, 1.5, None),
+    "chains": (5, 6, None),
+    "wide": (1.15, 1.25, None),
+    "row": (4, 8, "onnxruntime"),
+    "image": (2, 3, "onnxruntime"),
+    "images": (1.0, 1.08, "onnxruntime"),
+}
+
+
+def shape_of(case: Case) -> tuple[Any, ...]:
+    return case.layer_sizes, case.activation, case.loss, case.batch_size, case.n_samples
+
+
+def test_the_workloads_have_the_shapes_and_bars_that_were_set() -> None:
+    assert {name: shape_of(workload.case) for name, workload in WORKLOADS.items()} == SHAPES
+    bars = {name: workload.bar for name, workload in WORKLOADS.items()}
+    assert {name: bar and (bar.must, bar.aim, bar.peer) for name, bar in bars.items()} == BARS
+    assert {name for name, workload in WORKLOADS.items() if workload.predicts} == {"row", "image", "images"}
+    assert {workload.case.dtype for workload in WORKLOADS.values()} == {"float32"}
+
+
+def test_two_threads_are_timed_where_they_must_pay() -> None:
+    assert [shape_of(case) for case in THREADED] == [
+        ((784, 128, 10), "relu", "cross_entropy", 512, 59904),
+        SHAPES["wide"],
+    ]
+
+
+def test_a_prediction_counts_the_forward_products() -> None:
+    assert WORKLOADS["image"].flops == 2 * (784 * 128 + 128 * 10)
+    assert WORKLOADS["xor"].flops == 2 * (2 * 2 * 3 + 3 * 3 * 1)
+
+
+# ---- agreement
+
+
+class Ours:
+    """A peer's module over fastmlp's NumPy backend, with places to plant bugs."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer = ADAM,
+        loss_factor: float = 1.0,
+        gradient_factor: float = 1.0,
+        order: slice = slice(None),
+        outputs: Callable[[Any], Any] = lambda A: A,
+        *,
+        begins_anew: bool = True,
+    ) -> None:
+        self.optimizer, self.loss_factor, self.gradient_factor = optimizer, loss_factor, gradient_factor
+        self.order, self.outputs, self.begins_anew = order, outputs, begins_anew
+        self.trainers: list[OurTrainer] = []
+
+    def trainer(self, problem: Problem) -> Any:
+        self.trainers.append(OurTrainer(self, problem))
+        return self.trainers[-1]
+
+    def predictor(self, problem: Problem) -> Any:
+        net = problem.case.network("numpy")
+        return lambda X: self.outputs(net.predict(X))
+
+
+class OurTrainer:
+    """Its network."""
+
+    definition = verify.OURS
+
+    def __init__(self, module: Ours, problem: Problem) -> None:
+        self.module, self.problem = module, problem
+        self.state: TrainingState | None = None
+        self.net = problem.case.network("numpy")
+
+    def reset(self) -> None:
+        self.net.parameters.flat[...] = self.problem.start
+        if self.module.begins_anew:
+            self.state = None
+
+    def gradient(self, X: Any, Y: Any) -> tuple[float, Any]:
+        loss, gradient = self.net.loss_and_gradient(X, Y)
+        return loss * self.module.loss_factor, gradient.flat * self.module.gradient_factor
+
+    def train(self, epochs: int, *, shuffle: bool) -> list[float]:
+        X, Y = self.problem.X[self.module.order], self.problem.Y[self.module.order]
+        history = self.net.fit(
+            X,
+            Y,
+            optimizer=self.module.optimizer,
+            epochs=epochs,
+            batch_size=self.problem.case.batch_size,
+            shuffle=shuffle,
+            state=self.state,
+        )
+        self.state = history.state
+        return [loss * self.module.loss_factor for loss in history.loss]
+
+
+@every_small_case
+def test_what_computes_the_same_is_let_in(case: Case) -> None:
+    agreement.check_trainer(Ours(), case, "ours")
+    agreement.check_predictor(Ours(), case, "ours")
+
+
+BATCH = DIGITS.batch_size
+PLANTS = {
+    "twice the rate": ("training of it", Ours(Adam(lr=2e-3))),
+    "a thousandth more of a rate": ("training of it", Ours(Adam(lr=1.001e-3))),
+    "another mean of squares": ("training of it", Ours(Adam(beta2=0.99))),
+    "another rule": ("training of it", Ours(SGD(lr=1e-3))),
+    "a sum over the batch": ("loss of it", Ours(loss_factor=BATCH, gradient_factor=BATCH)),
+    "a gradient without 1 / batch, which Adam hides": ("gradient of it", Ours(gradient_factor=BATCH)),
+    "half the loss": ("loss of it", Ours(loss_factor=0.5)),
+    "batches in another order": ("training of it", Ours(order=slice(None, None, -1))),
+    "an optimizer that is not begun anew": ("training of it", Ours(begins_anew=False)),
+    "half the batches": ("training of it", Ours(order=slice(BATCH))),
+}
+
+
+@pytest.mark.parametrize(("what", "module"), PLANTS.values(), ids=list(PLANTS))
+def test_a_wrong_step_is_refused(what: str, module: Ours) -> None:
+    with pytest.raises(verify.WrongResultError, match=f"^{what}: .* but rounding explains"):
+        agreement.check_trainer(module, DIGITS, "it")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (lambda A: np.roll(A, 1, axis=1), "but rounding explains"),
+        (np.log, "but rounding explains"),
+        (lambda A: A[:, 0], r"shape \(32,\), expected \(32, 10\)"),
+    ],
+    ids=["other classes", "no softmax", "one class"],
+)
+def test_wrong_outputs_are_refused(outputs: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(verify.WrongResultError, match=f"^predictions of it: .*{message}"):
+        agreement.check_predictor(Ours(outputs=outputs), DIGITS, "it")
+
+
+def test_the_loss_that_is_told_may_keep_probabilities_from_0_and_1() -> None:
+    """With 1/2 for the least of them it is that of one bit, whatever the network says."""
+    losses, _ = verify._reference_losses(DIGITS, verify.Definition(least_probability=0.5))
+    assert np.abs(losses - math.log(2.0)).max() <= bounds.gamma(3 * BATCH, "float64")
+
+
+# ---- the peers
+
+
+@pytest.fixture(params=[peer for peer in PEERS.values() if peer.trains], ids=lambda peer: peer.name)
+def training_peer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return each installed peer's module in turn, of those that train."""
+    return loaded(request.param, monkeypatch)
+
+
+@pytest.fixture(params=list(PEERS.values()), ids=lambda peer: peer.name)
+def peer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return each installed peer's module in turn."""
+    return loaded(request.param, monkeypatch)
+
+
+def loaded(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, value in peer.environment.items():
+        monkeypatch.setenv(name, value)  # so that it goes when the test is over
+    try:
+        return peer.load()
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+as_they_warn = pytest.mark.filterwarnings("default")  # other libraries' warnings are theirs
+
+
+@as_they_warn
+@every_small_case
+def test_the_peers_train_the_same(case: Case, training_peer: Any) -> None:
+    agreement.check_trainer(training_peer, case, "it")
+
+
+@as_they_warn
+@every_small_case
+def test_the_peers_predict_the_same(case: Case, peer: Any) -> None:
+    agreement.check_predictor(peer, case, "it")
+
+
+@as_they_warn
+def test_the_peers_shuffle_rows_with_their_targets(training_peer: Any) -> None:
+    """In a single batch the order of the rows makes no difference."""
+    case = replace(DIGITS, batch_size=2 * BATCH, n_batches=1)
+    trainer = training_peer.trainer(Problem.of(case, case.data()))
+    verify.check_losses(case, trainer.train(verify.EPOCHS, shuffle=True), "it", trainer.definition)
+
+
+@as_they_warn
+def test_the_peers_draw_a_new_order_for_every_epoch(training_peer: Any) -> None:
+    trainer = training_peer.trainer(Problem.of(DIGITS, DIGITS.data()))
+    firsts = set()
+    for _ in range(3):
+        trainer.reset()
+        firsts |= set(trainer.train(1, shuffle=True))
+    assert len(firsts) == 3
+
+
+@as_they_warn
+def test_the_peers_begin_anew_when_told(training_peer: Any) -> None:
+    problem = Problem.of(DIGITS, verify.training_data(DIGITS))
+    before = problem.start.copy()
+    trainer = training_peer.trainer(problem)
+    first = trainer.train(2, shuffle=False)
+    trainer.reset()
+    assert trainer.train(2, shuffle=False) == first
+    assert (problem.start == before).all()
+
+
+def wrong_rate(patch: pytest.MonkeyPatch, module: Any) -> None:
+    patch.setattr(module, "ADAM", Adam(lr=2e-3))
+
+
+@as_they_warn
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_peer_with_another_rate_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = loaded(PEERS[name], monkeypatch)
+    wrong_rate(monkeypatch, module)
+    with pytest.raises(verify.WrongResultError, match="training of it"):
+        agreement.check_trainer(module, DIGITS, "it")
+
+
+def test_scikit_learn_with_another_rate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = sklearn_peer._adam
+    monkeypatch.setattr(sklearn_peer, "_adam", lambda adam: right(replace(adam, lr=2e-3)))
+    with pytest.raises(verify.WrongResultError, match="training of it"):
+        agreement.check_trainer(sklearn_peer, DIGITS, "it")
+
+
+@pytest.mark.parametrize("name", ["digits64", "rl"])
+def test_scikit_learns_epsilon_is_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held against our Adam it would be refused: the check sees an epsilon of 1e-8 in the wrong place."""
+    monkeypatch.setattr(sklearn_peer, "UncorrectedAdam", Adam)
+    with pytest.raises(verify.WrongResultError, match="training of it"):
+        agreement.check_trainer(sklearn_peer, in_float64(replace(CASES[name], n_batches=2)), "it")
+
+
+def test_scikit_learns_losses_differ_by_known_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = sklearn_peer.Trainer.__init__
+
+    def without_factors(self: Any, problem: Problem) -> None:
+        right(self, problem)
+        self.loss_factor = self.gradient_factor = 1.0
+
+    monkeypatch.setattr(sklearn_peer.Trainer, "__init__", without_factors)
+    with pytest.raises(verify.WrongResultError, match="loss of it"):
+        agreement.check_trainer(sklearn_peer, SMALL[1], "it")
+
+
+def test_scikit_learn_does_not_take_two_classes() -> None:
+    case = Case("two", (3, 4, 2), "relu", batch_size=4, n_batches=2, classes=True)
+    with pytest.raises(UnsuitedError, match="two classes one output"):
+        agreement.check_trainer(sklearn_peer, case, "it")
+
+
+def test_numpy_by_hand_with_another_activation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(numpy_peer._ACTIVATIONS, "tanh", numpy_peer._relu)
+    with pytest.raises(verify.WrongResultError, match="predictions of it"):
+        agreement.check_predictor(numpy_peer, WORKLOADS["row"].case, "it")
+
+
+# ---- cores
+
+
+@pytest.mark.skipif(not machine.Cores().can_hold, reason="this system does not hold a process to cores")
+def test_all_threads_are_held_and_let_go() -> None:
+    cores, before = machine.Cores(), os.sched_getaffinity(0)
+    stop, started = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        stop.wait()
+
+    other = threading.Thread(target=wait)
+    other.start()
+    started.wait()
+    task = cast("int", other.native_id)
+    try:
+        with cores.held(1):
+            assert [len(os.sched_getaffinity(each)) for each in (0, task)] == [1, 1]
+            with cores.held(2):
+                assert len(os.sched_getaffinity(task)) == min(2, cores.n)
+            assert len(os.sched_getaffinity(task)) == 1
+        assert os.sched_getaffinity(task) == os.sched_getaffinity(0) == before
+    finally:
+        stop.set()
+        other.join()
+
+
+def test_where_a_process_cannot_be_held_it_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_TASKS", Path("nowhere"))
+    cores = machine.Cores()
+    with cores.held(1):
+        assert not cores.can_hold
+        assert cores.n >= 1
+
+
+# ---- rows
+
+
+def rival(peer: str, ratio: float, threads: int = 1, seconds: float = 1e-5) -> Rival:
+    return Rival(peer, threads, seconds, ratio, (ratio - 1.0, ratio + 1.0))
+
+
+def row(*rivals: Rival, bar: Bar | None = None, **changes: Any) -> Row:
+    workload = Workload(WORKLOADS["tab"].case, bar)
+    return replace(measuring.row_of(workload, 2e-6, rivals, {}, {}), **changes)
+
+
+@pytest.fixture(autouse=True)
+def peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the tests the measuring of a peak."""
+    for module in (measuring, report):
+        monkeypatch.setattr(module, "matmul_peak", lambda dtype: {"float32": 64.0, "float64": 32.0}[dtype])
+
+
+def test_the_fastest_peer_with_one_thread_counts() -> None:
+    found = row(rival("sklearn", 9.0), rival("jax", 3.0), rival("torch", 2.0, 2), rival("torch", 5.0))
+    assert found.fastest == rival("jax", 3.0)
+    assert found.best_of("torch") == rival("torch", 2.0, 2)
+    assert (found.best_of("numpy"), found.is_met, found.aim_is_met) == (None, None, None)
+
+
+@pytest.mark.parametrize(("ratio", "met", "aim"), [(1.9, False, False), (2.0, True, False), (3.0, True, True)])
+def test_a_bar_is_met_from_its_ratio_on(ratio: float, met: bool, aim: bool) -> None:
+    found = row(rival("sklearn", 9.0), rival("jax", ratio), bar=Bar(2.0, 3.0))
+    assert (found.is_met, found.aim_is_met) == (met, aim)
+
+
+def test_a_bar_may_be_about_one_peer() -> None:
+    bar = Bar(4.0, 8.0, "onnxruntime")
+    assert row(rival("numpy", 1.0), rival("onnxruntime", 5.0), bar=bar).is_met is True
+    assert row(rival("numpy", 9.0), rival("onnxruntime", 3.0), bar=bar).is_met is False
+    assert row(rival("numpy", 9.0), bar=bar).is_met is None
+
+
+def test_a_row_follows_from_its_time() -> None:
+    found = row()
+    assert found.gflops == WORKLOADS["tab"].flops / 2e-6 / 1e9
+    assert found.share_of_peak == found.gflops / 64.0
+    assert found.fastest is None
+
+
+@pytest.mark.parametrize(("ratio", "met"), [(1.9, (True, False)), (2.1, (False, True)), (2.0, (True, True))])
+def test_comparisons_have_a_bar_from_below_or_above(ratio: float, met: tuple[bool, bool]) -> None:
+    at_most = Comparison("a", ratio, (1.0, 3.0), at_most=2.0)
+    at_least = Comparison("a", ratio, (1.0, 3.0), at_least=2.0)
+    assert (at_most.is_met, at_least.is_met) == met
+
+
+# ---- measuring
+
+TINY = Workload(Case("tiny", (3, 4, 3), "relu", batch_size=8, n_batches=4), Bar(1e-9, 1e9))
+ONE_CORE: Any = SimpleNamespace(n=1, can_hold=False, held=machine.Cores().held)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time single epochs of the NumPy backend."""
+    monkeypatch.setattr(measuring, "RUN_SECONDS", 0.0)
+    monkeypatch.setattr(measuring, "BACKEND", "numpy")
+
+
+def peers(**modules: Any) -> measuring.Loaded:
+    return {name: (PEERS[name], module) for name, module in modules.items()}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_peer_that_disagrees_is_refused_loudly_and_not_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = peers(torch=Ours(Adam(lr=2e-3)), sklearn=Ours())
+    found = measuring.measured(TINY, wrong, machine.Cores(), 2)
+    assert {(each.peer, each.threads) for each in found.rivals} == {("sklearn", 1)}
+    assert set(found.refused) == {PEERS["torch"].titled(n) for n in PEERS["torch"].threads if n <= machine.Cores().n}
+    assert all("training of PyTorch" in sentence for sentence in found.refused.values())
+    assert "tiny: REFUSED: training of PyTorch" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick")
+def test_fastmlp_itself_must_be_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "OPTIMIZER", Adam(lr=2e-3))  # what it trains with; `OURS` stays
+    with pytest.raises(verify.WrongResultError, match="training of MLP"):
+        measuring.measured(TINY, peers(sklearn=Ours()), machine.Cores(), 1)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_peer_that_cannot_do_it_is_left_out() -> None:
+    case = Case("two", (3, 4, 2), "relu", batch_size=4, n_batches=2, classes=True)
+    found = measuring.measured(Workload(case), peers(sklearn=sklearn_peer), machine.Cores(), 1)
+    assert found.rivals == ()
+    assert found.unsuited == {"scikit-learn": "scikit-learn is left out: it gives two classes one output, not two"}
+    assert found.seconds > 0.0
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_does_not_train_is_asked_for_predictions_alone() -> None:
+    loaded_peers = peers(numpy=numpy_peer, sklearn=Ours())
+    training = measuring.measured(TINY, loaded_peers, machine.Cores(), 1)
+    predicting = measuring.measured(replace(TINY, predicts=True), loaded_peers, machine.Cores(), 1)
+    assert [each.peer for each in training.rivals] == ["sklearn"]
+    assert [each.peer for each in predicting.rivals] == ["numpy", "sklearn"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_more_threads_than_cores_are_not_timed() -> None:
+    found = measuring.measured(TINY, peers(torch=Ours()), ONE_CORE, 1)
+    assert [each.threads for each in found.rivals] == [1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_ratios_are_the_peers_time_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+
+    def timed(a: Any, b: Any, n_pairs: int) -> Pairs:
+        order.append((a.name, b.name, n_pairs))
+        return Pairs((6.0, 8.0, 6.0), (2.0, 2.0, 3.0))
+
+    monkeypatch.setattr(measuring, "timed_in_pairs", timed)
+    found = measuring.measured(TINY, peers(torch=Ours()), ONE_CORE, 5)
+    assert order == [("PyTorch", "numpy", 5)]
+    assert found.rivals == (Rival("torch", 1, 6.0, 3.0, (2.5, 3.5)),)
+    assert found.seconds == 2.0
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_timed_run_begins_where_every_other_began() -> None:
+    module = Ours()
+    contender = measuring.verified(TINY, PEERS["sklearn"], module, 1)
+    trainer = module.trainers[-1]
+    assert len(contender.prepare()()) == 1  # type: ignore[arg-type]
+    assert (trainer.net.parameters.flat != trainer.problem.start).any()
+    assert contender.n_steps == TINY.case.n_batches
+    contender.prepare()
+    assert (trainer.net.parameters.flat == trainer.problem.start).all()
+    assert trainer.state is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_call_is_a_step_of_a_prediction() -> None:
+    calls: list[tuple[int, ...]] = []
+    case = WORKLOADS["row"].case
+
+    def predict(X: Any) -> Any:
+        calls.append(X.shape)
+        return X
+
+    contender = measuring.calling("it", predict, case)
+    calls.clear()
+    contender.prepare()()
+    assert contender.n_steps == len(calls)
+    assert set(calls) == {(1, 4)}
+
+
+@pytest.mark.usefixtures("quick")
+def test_float64_is_held_against_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = Pairs((3.0, 4.0), (1.0, 2.0))
+    dtypes = []
+
+    def training(case: Case, backend: str, threads: int, run_seconds: float) -> str:
+        assert (backend, threads, run_seconds) == ("numpy", 1, 0.0)
+        dtypes.append(case.dtype)
+        return case.dtype
+
+    monkeypatch.setattr(measuring, "training", training)
+    monkeypatch.setattr(
+        measuring, "timed_in_pairs", lambda a, b, _: pairs if (a, b) == ("float64", "float32") else None
+    )
+    found = measuring.float64_over_float32(TINY.case, 2)
+    assert (found.ratio, found.at_most, found.at_least, found.is_met) == (2.5, 2.2, None, False)
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_threads_are_held_against_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def hold(n: int) -> Any:
+        held.append(n)
+        return machine.Cores().held(n)
+
+    cores: Any = SimpleNamespace(n=2, held=hold)
+    monkeypatch.setattr(measuring, "training", lambda case, _, threads, run_seconds: (case.name, threads, run_seconds))
+    monkeypatch.setattr(
+        measuring, "timed_in_pairs", lambda a, b, _: Pairs((4.0,), (2.0,)) if (a[1], b[1]) == (1, 2) else None
+    )
+    found = list(measuring.two_threads(cores, 1))
+    assert [each.name.split(":")[0] for each in found] == ["mnist512", "wide"]
+    assert {(each.ratio, each.at_least, each.at_most) for each in found} == {(2.0, 1.7, None)}
+    assert held == [2, 2]
+    assert not list(measuring.two_threads(ONE_CORE, 1))
+
+
+# ---- the command
+
+
+def test_all_is_compared_by_default() -> None:
+    found = options.parsed([])
+    assert found.workloads == list(WORKLOADS.values())
+    assert found.peers == list(PEERS)
+    assert (found.pairs, found.output) == (9, options.RESULTS)
+    assert (found.float64, found.threads) == (False, False)
+    assert options.RESULTS.parent.name == "results"
+
+
+def test_workloads_and_peers_are_chosen_by_name() -> None:
+    found = options.parsed(["--workload", "rl", "row", "--peers", "jax", "--pairs", "3", "--float64", "--threads"])
+    assert [workload.case.name for workload in found.workloads] == ["rl", "row"]
+    assert (found.peers, found.pairs, found.float64, found.threads) == (["jax"], 3, True, True)
+    assert options.parsed(["--workload"]).workloads == []
+
+
+def test_any_shape_may_be_asked_for() -> None:
+    words = "--layers 13-37-5 --batch 19 --activation tanh --loss cross_entropy --samples 200 --dtype float64"
+    (workload,) = options.parsed(words.split()).workloads
+    case = Case("13-37-5", (13, 37, 5), "tanh", batch_size=19, n_batches=10, classes=True, dtype="float64")
+    assert workload == Workload(case)
+    assert options.parsed(["--layers", "2-1", "--samples", "5"]).workloads[0].case.n_batches == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--workload all", "invalid choice: 'all'"),
+        ("--peers tensorflow", "invalid choice: 'tensorflow'"),
+        ("--pairs 0", "--pairs is 0; expected at least 1"),
+        ("--layers 3-2 --workload rl", "exclude each other"),
+        ("--layers 3-x", "invalid _sizes value"),
+        ("--layers 3", "at least two sizes"),
+        ("--layers 3-0", "at least 1"),
+        ("--layers 3-1 --loss cross_entropy", "softmax over one output"),
+        ("--layers 3-2 --batch 0", "--batch is 0; expected at least 1"),
+        ("--layers 3-2 --activation selu", "invalid choice: 'selu'"),
+    ],
+)
+def test_what_makes_no_sense_is_said(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        options.parsed(words.split())
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def take_away(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in [name for name in sys.modules if name.startswith("benchmarks.peers.") and name.endswith("_peer")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize("package", ["torch", "jax", "onnx"])
+def test_a_peer_that_is_missing_is_left_out_with_a_sentence(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_away(package, monkeypatch)
+    peer = next(each for each in PEERS.values() if package in each.packages)
+    found, missing = report.load([peer.name, "numpy"])
+    assert list(found) == ["numpy"]
+    assert list(missing) == [peer.name]
+    sentence = missing[peer.name]
+    assert sentence.startswith(f"{peer.title} is left out: ")
+    assert sentence.endswith("install it with `pip install -e '.[peers]'`")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, file: Path, *words: str) -> int:
+    monkeypatch.setitem(WORKLOADS, "tiny", TINY)
+    for each in PEERS.values():
+        for name in each.environment:
+            monkeypatch.setenv(name, "")
+    return report.main(["--output", str(file), "--pairs", "1", *words])
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_any_peer_there_is_nothing_to_compare(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_away("torch", monkeypatch)
+    file = tmp_path / "file.json"
+    assert run(monkeypatch, file, "--peers", "torch", "--workload", "tiny") == 2
+    assert "PyTorch is left out" in capsys.readouterr().out
+    assert not file.exists()
+
+
+RECORD = {
+    "processor": str,
+    "system": str,
+    "versions": dict,
+    "matmul_peak_gflops": dict,
+    "threads": int,
+    "run_seconds": float,
+    "peers": dict,
+    "missing": dict,
+    "rows": list,
+    "comparisons": list,
+    "pairs": int,
+    "held_to_one_core": bool,
+}
+ROW = {
+    "workload": str,
+    "predicts": bool,
+    "layer_sizes": list,
+    "activation": str,
+    "loss": str,
+    "dtype": str,
+    "batch_size": int,
+    "n_samples": int,
+    "seconds": float,
+    "gflops": float,
+    "share_of_peak": float,
+    "rivals": list,
+    "refused": dict,
+    "unsuited": dict,
+    "bar": dict,
+    "fastest": str,
+    "judged": str,
+    "is_met": bool,
+    "aim_is_met": bool,
+}
+RIVAL = {"peer": str, "threads": int, "seconds": float, "ratio": float, "quartiles": list}
+COMPARISON = {
+    "name": str,
+    "ratio": float,
+    "quartiles": list,
+    "at_least": type(None),
+    "at_most": float,
+    "is_met": bool,
+}
+
+
+def types(record: dict[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in record.items()}
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_file_has_everything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_away("torch", monkeypatch)
+    file = tmp_path / "results" / "peers.json"
+    status = run(monkeypatch, file, "--peers", "sklearn", "torch", "--workload", "tiny", "--float64")
+    record = json.loads(file.read_text())
+    assert types(record) == RECORD
+    assert {"fastmlp", "numpy", "numba", "scikit-learn"} <= set(record["versions"])
+    assert record["peers"] == {"sklearn": {"title": "scikit-learn", "threads": [1], "environment": {}}}
+    assert list(record["missing"]) == ["torch"]
+    (found,), (comparison,) = record["rows"], record["comparisons"]
+    assert types(found) == ROW
+    assert [types(each) for each in found["rivals"]] == [RIVAL]
+    assert types(comparison) == COMPARISON
+    assert (found["fastest"], found["is_met"], found["aim_is_met"]) == ("sklearn", True, False)
+    assert status == (0 if comparison["is_met"] else 1)
+    out = capsys.readouterr().out
+    assert record["processor"] in out
+    assert record["missing"]["torch"] in out
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("bar", "rate", "status"), [(1e-9, 1e-3, 0), (1e9, 1e-3, 1), (1e-9, 2e-3, 1)], ids=["met", "missed", "refused"]
+)
+def test_a_missed_bar_and_a_refused_peer_are_failures(
+    bar: float, rate: float, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Peer, "load", lambda _: Ours(Adam(lr=rate)))
+    case = replace(TINY.case, name="other")
+    monkeypatch.setitem(WORKLOADS, "other", Workload(case, Bar(bar, bar)))
+    assert run(monkeypatch, tmp_path / "file.json", "--peers", "sklearn", "--workload", "other") == status
+
+
+def test_the_numba_backend_is_what_is_compared() -> None:
+    assert measuring.BACKEND == "numba"
+
+
+# ---- what people read
+
+
+OWN, JUDGEMENT = ["fastmlp", "GFLOP/s", "of peak"], ["over the fastest", "must (aim)", "verdict"]
+FIGURES = ["2", "465", "726.4%"]
+CELLS = [
+    ["training, µs a step", *OWN, "scikit-learn", "JAX", "PyTorch", "PyTorch, 2 threads", "PyTorch, best", *JUDGEMENT],
+    ["tab", *FIGURES, "250", "10", "41.2", "25", "25 with 2 (10x)", "JAX 3x (2 to 4)", "2 (4)", "met"],
+    ["13-37-5", *FIGURES, "10", "-", "-", "-", "-", "scikit-learn 9x (8 to 10)", "-", "no bar"],
+    [""],
+    ["prediction, µs a call", *OWN, "NumPy by hand", "ONNX Runtime", *JUDGEMENT],
+    ["tab", *FIGURES, "10", "10", "NumPy by hand 2x (1 to 3)", "ONNX Runtime 4 (8)", "3x: MISSED"],
+    ["tab", *FIGURES, "-", "-", "-", "1 (2)", "not timed"],
+    [""],
+    ["a over b 2.5 (2 to 3), at most 2.2: MISSED"],
+    ["13-37-5: JAX is left out: too odd"],
+    ["tab: REFUSED: loss of JAX: wrong"],
+]
+
+
+def test_the_tables_say_all() -> None:
+    rows = [
+        row(
+            rival("sklearn", 9.0, seconds=2.5e-4),
+            rival("jax", 3.0),
+            rival("torch", 20.0, seconds=4.125e-5),
+            rival("torch", 10.0, 2, seconds=2.5e-5),
+            bar=Bar(2.0, 4.0),
+        ),
+        row(rival("sklearn", 9.0), workload="13-37-5", unsuited={"JAX": "JAX is left out: too odd"}),
+        row(rival("numpy", 2.0), rival("onnxruntime", 3.0), bar=Bar(4.0, 8.0, "onnxruntime"), predicts=True),
+        row(bar=Bar(1.0, 2.0), predicts=True, refused={"JAX": "loss of JAX: wrong"}),
+    ]
+    text = list(tables.told(rows, [Comparison("a over b", 2.5, (2.0, 3.0), at_most=2.2)]))
+    assert [re.split(" {2,}", line) for line in text] == CELLS
+
+
+def test_columns_line_up() -> None:
+    assert list(tables.aligned([["name", "b"], ["a", "ten"]])) == ["name    b", "a     ten"]
