@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +41,7 @@ SMALL = (
     CASES["digits64"],
     Case("line", (3, 2), "tanh", batch_size=5, n_batches=2),
     Case("odd", (13, 37, 5), "sigmoid", batch_size=19, n_batches=2, classes=True),
-    Case("deep", (4, 3, 1, 6, 3), "tanh", batch_size=7, n_batches=2),
+    Case("deep", (4, 3, 1, 6, 3), "tanh", batch_size=7, n_batches=2, dtype="float64"),
 )
 every_small_case = pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
 
@@ -419,6 +420,21 @@ def test_comparisons_have_a_bar_from_below_or_above(ratio: float, met: tuple[boo
 # ---- measuring
 
 TINY = Workload(Case("tiny", (3, 4, 3), "relu", batch_size=8, n_batches=4), Bar(1e-9, 1e9))
+
+
+class WatchedCores:
+    """Cores that a process is not really held to; `now` says to how many it would be."""
+
+    n = 2
+    now = 1
+
+    @contextmanager
+    def held(self, n: int) -> Iterator[None]:
+        before, self.now = self.now, n
+        yield
+        self.now = before
+
+
 ONE_CORE: Any = SimpleNamespace(n=1, can_hold=False, held=machine.Cores().held)
 
 
@@ -472,6 +488,25 @@ def test_who_does_not_train_is_asked_for_predictions_alone() -> None:
 def test_more_threads_than_cores_are_not_timed() -> None:
     found = measuring.measured(TINY, peers(torch=Ours()), ONE_CORE, 1)
     assert [each.threads for each in found.rivals] == [1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_has_its_cores_while_it_is_verified_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores, right = WatchedCores(), measuring.timed_in_pairs
+    seen = []
+
+    class Watched(Ours):
+        def trainer(self, problem: Problem) -> Any:
+            seen.append((problem.threads, cores.now))
+            return super().trainer(problem)
+
+    def timed(a: Any, b: Any, n_pairs: int) -> Pairs:
+        seen.append((1 if a.name == "PyTorch" else 2, cores.now))
+        return right(a, b, n_pairs)
+
+    monkeypatch.setattr(measuring, "timed_in_pairs", timed)
+    measuring.measured(TINY, peers(torch=Watched()), cast("Any", cores), 1)
+    assert seen == [(1, 1)] * 3 + [(2, 2)] * 3
 
 
 @pytest.mark.usefixtures("quick")
@@ -538,21 +573,22 @@ def test_float64_is_held_against_float32(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("quick")
 def test_two_threads_are_held_against_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    held: list[int] = []
+    cores = WatchedCores()
+    made = []
 
-    def hold(n: int) -> Any:
-        held.append(n)
-        return machine.Cores().held(n)
+    def training(case: Case, backend: str, threads: int, run_seconds: float) -> tuple[str, int]:
+        assert (backend, run_seconds) == ("numpy", 0.0)
+        made.append((threads, cores.now))
+        return case.name, threads
 
-    cores: Any = SimpleNamespace(n=2, held=hold)
-    monkeypatch.setattr(measuring, "training", lambda case, _, threads, run_seconds: (case.name, threads, run_seconds))
+    monkeypatch.setattr(measuring, "training", training)
     monkeypatch.setattr(
         measuring, "timed_in_pairs", lambda a, b, _: Pairs((4.0,), (2.0,)) if (a[1], b[1]) == (1, 2) else None
     )
-    found = list(measuring.two_threads(cores, 1))
+    found = list(measuring.two_threads(cast("Any", cores), 1))
     assert [each.name.split(":")[0] for each in found] == ["mnist512", "wide"]
     assert {(each.ratio, each.at_least, each.at_most) for each in found} == {(2.0, 1.7, None)}
-    assert held == [2, 2]
+    assert made == [(1, 2), (2, 2)] * 2
     assert not list(measuring.two_threads(ONE_CORE, 1))
 
 

@@ -48,7 +48,8 @@ def measured(workload: Workload, peers: Loaded, cores: Cores, n_pairs: int) -> R
     unsuited: dict[str, str] = {}
     for peer, module, threads in _entries(workload, peers, cores):
         try:
-            contender = verified(workload, peer, module, threads)
+            with cores.held(threads):  # also while it is verified: threads that wait for one another need their cores
+                pairs = timed_in_pairs(verified(workload, peer, module, threads), own, n_pairs)
         except verify.WrongResultError as error:
             refused[peer.titled(threads)] = str(error)
             print(f"{case.name}: REFUSED: {error}", file=sys.stderr, flush=True)
@@ -56,8 +57,6 @@ def measured(workload: Workload, peers: Loaded, cores: Cores, n_pairs: int) -> R
         except UnsuitedError as error:
             unsuited[peer.titled(threads)] = str(error)
             continue
-        with cores.held(threads):
-            pairs = timed_in_pairs(contender, own, n_pairs)
         rivals.append(Rival(peer.name, threads, median(pairs.a), pairs.ratio, pairs.quartiles))
         if threads == 1:
             seconds += pairs.b
@@ -175,8 +174,8 @@ def two_threads(cores: Cores, n_pairs: int) -> Iterator[Comparison]:
         print("two threads are not timed: this process has one core", flush=True)
         return
     for case in THREADED:
-        one, two = (training(case, BACKEND, threads=n, run_seconds=RUN_SECONDS) for n in (1, 2))
         with cores.held(2):
+            one, two = (training(case, BACKEND, threads=n, run_seconds=RUN_SECONDS) for n in (1, 2))
             pairs = timed_in_pairs(one, two, n_pairs)
         yield _compared(f"{case.name}: time with 1 thread over 2", pairs, at_least=TWO_THREADS_AT_LEAST)
 
