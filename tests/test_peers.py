@@ -21,11 +21,12 @@ import pytest
 from benchmarks import machine, verify
 from benchmarks.cases import CASES, DIGITS, Case
 from benchmarks.measure import Pairs
-from benchmarks.peers import agreement, measuring, numpy_peer, options, report, sklearn_peer, tables
+from benchmarks.peers import agreement, base, measuring, numpy_peer, options, report, sklearn_peer, tables
 from benchmarks.peers.base import ADAM, PEERS, MissingError, Peer, Problem, UnsuitedError
 from benchmarks.peers.results import Comparison, Rival, Row
 from benchmarks.peers.workloads import THREADED, WORKLOADS, Bar, Workload, in_float64
 from fastmlp import SGD, Adam
+from fastmlp.backends.numpy import NumpyBackend
 from fastmlp.optimizers import Optimizer
 from fastmlp.training import TrainingState
 from tests import bounds
@@ -124,6 +125,7 @@ class Ours:
 
     def predictor(self, problem: Problem) -> Any:
         net = problem.case.network("numpy")
+        net.parameters.flat[...] = problem.start
         return lambda X: self.outputs(net.predict(X))
 
 
@@ -135,6 +137,7 @@ class OurTrainer:
     def __init__(self, module: Ours, problem: Problem) -> None:
         self.module, self.problem = module, problem
         self.state: TrainingState | None = None
+        self.shuffled: set[bool] = set()
         self.net = problem.case.network("numpy")
 
     def reset(self) -> None:
@@ -147,6 +150,7 @@ class OurTrainer:
         return loss * self.module.loss_factor, gradient.flat * self.module.gradient_factor
 
     def train(self, epochs: int, *, shuffle: bool) -> list[float]:
+        self.shuffled.add(shuffle)
         X, Y = self.problem.X[self.module.order], self.problem.Y[self.module.order]
         history = self.net.fit(
             X,
@@ -426,7 +430,10 @@ class WatchedCores:
     """Cores that a process is not really held to; `now` says to how many it would be."""
 
     n = 2
-    now = 1
+    can_hold = True
+
+    def __init__(self) -> None:
+        self.now = 2
 
     @contextmanager
     def held(self, n: int) -> Iterator[None]:
@@ -493,6 +500,7 @@ def test_more_threads_than_cores_are_not_timed() -> None:
 @pytest.mark.usefixtures("quick")
 def test_each_has_its_cores_while_it_is_verified_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     cores, right = WatchedCores(), measuring.timed_in_pairs
+    cores.now = 1
     seen = []
 
     class Watched(Ours):
@@ -511,17 +519,34 @@ def test_each_has_its_cores_while_it_is_verified_and_timed(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("quick")
 def test_ratios_are_the_peers_time_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of our own is what we took beside contenders with one thread."""
     order = []
 
     def timed(a: Any, b: Any, n_pairs: int) -> Pairs:
         order.append((a.name, b.name, n_pairs))
-        return Pairs((6.0, 8.0, 6.0), (2.0, 2.0, 3.0))
+        one = a.name == "PyTorch"
+        return Pairs((6.0, 8.0, 6.0), (2.0, 2.0, 3.0)) if one else Pairs((9.0,) * 9, (9.0,) * 9)
 
     monkeypatch.setattr(measuring, "timed_in_pairs", timed)
-    found = measuring.measured(TINY, peers(torch=Ours()), ONE_CORE, 5)
-    assert order == [("PyTorch", "numpy", 5)]
-    assert found.rivals == (Rival("torch", 1, 6.0, 3.0, (2.5, 3.5)),)
+    found = measuring.measured(TINY, peers(torch=Ours()), cast("Any", WatchedCores()), 5)
+    assert order == [("PyTorch", "numpy", 5), ("PyTorch, 2 threads", "numpy", 5)]
+    assert found.rivals == (Rival("torch", 1, 6.0, 3.0, (2.5, 3.5)), Rival("torch", 2, 9.0, 1.0, (1.0, 1.0)))
     assert found.seconds == 2.0
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_peer_whose_outputs_disagree_is_refused() -> None:
+    found = measuring.measured(replace(TINY, predicts=True), peers(numpy=Ours(outputs=np.negative)), ONE_CORE, 1)
+    assert found.rivals == ()
+    assert list(found.refused) == ["NumPy by hand"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_fastmlp_must_predict_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = NumpyBackend.predict
+    monkeypatch.setattr(NumpyBackend, "predict", lambda *args: np.roll(right(*args), 1, axis=0))
+    with pytest.raises(verify.WrongResultError, match="predictions of MLP"):
+        measuring.measured(replace(TINY, predicts=True), peers(numpy=numpy_peer), ONE_CORE, 1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -532,6 +557,7 @@ def test_a_timed_run_begins_where_every_other_began() -> None:
     assert len(contender.prepare()()) == 1  # type: ignore[arg-type]
     assert (trainer.net.parameters.flat != trainer.problem.start).any()
     assert contender.n_steps == TINY.case.n_batches
+    assert trainer.shuffled == {True}
     contender.prepare()
     assert (trainer.net.parameters.flat == trainer.problem.start).all()
     assert trainer.state is None
@@ -648,7 +674,9 @@ def take_away(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("package", ["torch", "jax", "onnx"])
-def test_a_peer_that_is_missing_is_left_out_with_a_sentence(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_is_missing_is_left_out_with_a_sentence(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     take_away(package, monkeypatch)
     peer = next(each for each in PEERS.values() if package in each.packages)
     found, missing = report.load([peer.name, "numpy"])
@@ -657,6 +685,19 @@ def test_a_peer_that_is_missing_is_left_out_with_a_sentence(package: str, monkey
     sentence = missing[peer.name]
     assert sentence.startswith(f"{peer.title} is left out: ")
     assert sentence.endswith("install it with `pip install -e '.[peers]'`")
+    assert sentence in capsys.readouterr().out
+
+
+def test_a_peers_environment_is_set_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, seen = PEERS["jax"], []
+    for name in peer.environment:
+        monkeypatch.setenv(name, "something else")
+    monkeypatch.setattr(base, "import_module", lambda name: seen.append((name, dict(os.environ))))
+    peer.load()
+    ((name, environment),) = seen
+    assert name == "benchmarks.peers.jax_peer"
+    assert environment.items() >= peer.environment.items()
+    assert "--xla_cpu_multi_thread_eigen=false" in environment["XLA_FLAGS"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, file: Path, *words: str) -> int:
@@ -746,22 +787,45 @@ def test_the_file_has_everything(
     assert types(comparison) == COMPARISON
     assert (found["fastest"], found["is_met"], found["aim_is_met"]) == ("sklearn", True, False)
     assert status == (0 if comparison["is_met"] else 1)
-    out = capsys.readouterr().out
-    assert record["processor"] in out
-    assert record["missing"]["torch"] in out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line in tables.head(record)] == [record["missing"]["torch"], *tables.head(record)]
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
-    ("bar", "rate", "status"), [(1e-9, 1e-3, 0), (1e9, 1e-3, 1), (1e-9, 2e-3, 1)], ids=["met", "missed", "refused"]
+    ("bar", "rate", "status"),
+    [(Bar(1e-9, 1e9), 1e-3, 0), (Bar(1e9, 1e9), 1e-3, 1), (Bar(1e-9, 1e9), 2e-3, 1), (None, 1e-3, 0)],
+    ids=["met", "missed", "refused", "no bar"],
 )
 def test_a_missed_bar_and_a_refused_peer_are_failures(
-    bar: float, rate: float, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bar: Bar | None, rate: float, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Peer, "load", lambda _: Ours(Adam(lr=rate)))
     case = replace(TINY.case, name="other")
-    monkeypatch.setitem(WORKLOADS, "other", Workload(case, Bar(bar, bar)))
+    monkeypatch.setitem(WORKLOADS, "other", Workload(case, bar))
     assert run(monkeypatch, tmp_path / "file.json", "--peers", "sklearn", "--workload", "other") == status
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_process_has_one_core_and_blas_one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The core already while peers are imported, for some count cores then; the thread once their BLAS is there."""
+    cores, seen = WatchedCores(), []
+
+    @contextmanager
+    def one_thread() -> Iterator[None]:
+        seen.append(("thread", cores.now))
+        yield
+
+    def load(_: Peer) -> Ours:
+        seen.append(("load", cores.now))
+        return Ours()
+
+    monkeypatch.setattr(machine, "Cores", lambda: cores)
+    monkeypatch.setattr(report, "one_thread", one_thread)
+    monkeypatch.setattr(Peer, "load", load)
+    assert run(monkeypatch, tmp_path / "file.json", "--peers", "sklearn", "--workload", "tiny") == 0
+    assert seen == [("load", 1), ("thread", 1)]
+    assert cores.now == 2
 
 
 def test_the_numba_backend_is_what_is_compared() -> None:
@@ -803,6 +867,25 @@ def test_the_tables_say_all() -> None:
     ]
     text = list(tables.told(rows, [Comparison("a over b", 2.5, (2.0, 3.0), at_most=2.2)]))
     assert [re.split(" {2,}", line) for line in text] == CELLS
+
+
+def test_the_head_says_what_it_was_measured_on() -> None:
+    record = {
+        "processor": "Abacus 2",
+        "system": "Wood",
+        "versions": {"fastmlp": "1.0", "torch": "2.0"},
+        "matmul_peak_gflops": {"float32": 64.0, "float64": 32.4},
+        "pairs": 9,
+        "missing": {"jax": "JAX is left out: lost"},
+    }
+    assert list(tables.head(record | {"held_to_one_core": True})) == [
+        "Abacus 2, Wood",
+        "fastmlp 1.0, torch 2.0",
+        "peak of a matrix product on one thread, in GFLOP/s: 64 in float32, 32 in float64",
+        "one thread each, on one core; medians of 9 pairs; a ratio is a peer's time over fastmlp's",
+        "JAX is left out: lost",
+    ]
+    assert "by settings alone" in list(tables.head(record | {"held_to_one_core": False}))[3]
 
 
 def test_columns_line_up() -> None:

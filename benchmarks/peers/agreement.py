@@ -20,8 +20,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+
 from benchmarks import verify
-from benchmarks.cases import Case
+from benchmarks.cases import SEED, Case
 from benchmarks.peers.base import Module, Problem
 from fastmlp.backends import REFERENCE
 from fastmlp.gradcheck.rounding import GradientNoise, gradient_noise
@@ -53,17 +55,19 @@ def check_trainer(module: Module, case: Case, who: str, threads: int = 1) -> Non
 
 
 def check_predictor(module: Module, case: Case, who: str) -> None:
-    """Hold a peer's outputs against the definition.
+    """Hold a peer's outputs against the definition; with biases, for training begins without.
 
     Raises
     ------
     WrongResultError
         If they differ by more than rounding explains.
     """
-    problem = Problem.of(case, case.data())
+    net, generator = case.network(REFERENCE), np.random.default_rng(SEED)
+    for b in net.biases:
+        b[...] = generator.uniform(-1.0, 1.0, b.shape)
     X, Y = case.batch()
-    outputs = module.predictor(problem)(X.copy())
-    verify.check_outputs(case.network(REFERENCE), X, Y, outputs, f"predictions of {who}")
+    outputs = module.predictor(Problem(case, *case.data(), net.parameters.flat))(X.copy())
+    verify.check_outputs(net, X, Y, outputs, f"predictions of {who}")
 
 
 @lru_cache(maxsize=1)
