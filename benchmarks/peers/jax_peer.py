@@ -2,7 +2,7 @@
 
 What was measured: the order of an epoch comes from NumPy, since `jax.random.permutation` sorts, which takes a third
 to two thirds of an epoch of the small networks on a CPU; batches are gathered within the scan, which on `mnist` takes
-a quarter less than gathering the epoch before it; and the state's memory is given to the call to reuse.
+a fifth less than gathering the epoch before it; and the state's memory is given to the call to reuse.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """PyTorch: eager modules with the fused Adam, an epoch gathered at once into memory that stays.
 
-What was measured: with one `index_select` an epoch, small steps are 3 % faster than with one a step; into fresh
-memory, `mnist` is 20 % slower. `torch.compile` was slower than eager on these sizes.
+What was measured: gathering an epoch at once is as fast as gathering batches, within 5 % either way, and spares the
+smallest steps two operations; into fresh memory `mnist` takes a quarter longer. `torch.compile` was slower than eager
+on these sizes.
 """
 
 from __future__ import annotations
