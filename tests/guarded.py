@@ -1,0 +1,229 @@
+"""Memory next to a page that may not be touched: what reads or writes past an array's end, or before it, crashes.
+
+For POSIX. What is here runs in a process of its own (`tests.processes`), for it may not survive.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import mmap
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastmlp.backends.base import Batch, Dropout, Run
+from fastmlp.backends.numba import calls, fast
+from fastmlp.backends.numba.fast import FastBackend, plan
+from fastmlp.backends.numba.simd import library
+from fastmlp.backends.numba.simd.leaf import LEAVES, Code, Leaf
+from fastmlp.optimizers import N_COEFFICIENTS, RULES
+from fastmlp.parameters import Parameters
+from fastmlp.spec import NetworkSpec
+from tests import checkers
+
+Place = Callable[[np.ndarray], np.ndarray]
+
+PAGE = mmap.PAGESIZE
+_NO_ACCESS = 0  # PROT_NONE of mprotect(2)
+_REGIONS: list[mmap.mmap] = []  # never given back: addresses would be used again
+
+
+def _region(n_bytes: int, *, protected_after: bool) -> tuple[mmap.mmap, int]:
+    """Return memory, and where in it so many bytes begin that end at a protected page, or begin after one."""
+    pages = -(-n_bytes // PAGE)
+    region = mmap.mmap(-1, (pages + 1) * PAGE)
+    _REGIONS.append(region)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(region))
+    protected = start + pages * PAGE if protected_after else start
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mprotect(ctypes.c_void_p(protected), ctypes.c_size_t(PAGE), _NO_ACCESS):
+        raise OSError(ctypes.get_errno(), "mprotect")
+    return region, pages * PAGE - n_bytes if protected_after else PAGE
+
+
+def _placed(array: np.ndarray, *, protected_after: bool) -> np.ndarray:
+    array = np.asarray(array)
+    region, start = _region(array.nbytes, protected_after=protected_after)
+    copy = np.frombuffer(region, array.dtype, array.size, start).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def before_a_protected_page(array: np.ndarray) -> np.ndarray:
+    """Return a copy whose last byte is the last that may be read."""
+    return _placed(array, protected_after=True)
+
+
+def after_a_protected_page(array: np.ndarray) -> np.ndarray:
+    """Return a copy whose first byte is the first that may be read."""
+    return _placed(array, protected_after=False)
+
+
+PLACES: dict[str, Place] = {"anywhere": np.array, "before": before_a_protected_page, "after": after_a_protected_page}
+
+
+class PlacedNumpy:
+    """NumPy for a module, whose new arrays are placed."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def __getattr__(self, name: str) -> Any:
+        thing = getattr(np, name)
+        if name not in {"empty", "empty_like", "zeros", "full", "arange", "array", "concatenate", "ascontiguousarray"}:
+            return thing
+        return lambda *given, **named: self._place(thing(*given, **named))
+
+
+def use_place(place: Place) -> None:
+    """Place every array that the fast backend makes, its working memory at its exact size."""
+    numpy = np if place is np.array else PlacedNumpy(place)
+    for module in (calls, fast, plan):
+        module.np = numpy  # type: ignore[attr-defined]
+    plan.Plan.memory = lambda self: plan.Memory(*map(place, _MEMORY(self)))  # type: ignore[method-assign]
+
+
+_MEMORY = plan.Plan.memory
+
+# ---- what is computed there
+
+SPECS: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
+    ((13, 37, 5), "tanh", "softmax", "cross_entropy"),
+    ((1, 1), "identity", "identity", "mse"),
+    ((3, 17, 2), "relu", "sigmoid", "binary_cross_entropy"),
+    ((17, 1, 33), "gelu", "softmax", "mae"),
+    ((8, 16, 64, 3), "elu", "exp", "poisson"),
+)
+N = 19
+
+
+def results(spec: NetworkSpec, place: Place) -> str:
+    """Return a hash of all that a backend computes from placed data and parameters."""
+    generator, backend = np.random.default_rng(1), FastBackend(spec, threads=1)
+
+    def parameters() -> Parameters:
+        return Parameters(spec.layer_sizes, place(generator.normal(0.0, 0.125, spec.n_params).astype(spec.dtype)))
+
+    X = place(generator.normal(size=(N, spec.n_inputs)).astype(spec.dtype))
+    Y = place(generator.uniform(0.0, 1.0, (N, spec.n_outputs)).astype(spec.dtype))
+    if spec.loss == "cross_entropy":
+        Y = place(generator.integers(0, spec.n_outputs, N))
+    weights, own = place(generator.uniform(0.5, 1.0, N)), parameters()
+    few = [backend.predict(own, place(X[:n])) for n in range(1, 5)]
+    found = [*few, backend.predict(own, X), *backend.hidden_activations(own, X)]
+    for w in (None, weights):
+        batch = Batch(X, Y, w, float(N), spec.l2)
+        gradient = parameters()
+        losses = [backend.loss(own, batch), backend.loss_and_gradient(own, batch, gradient)]
+        found += [np.array(losses), gradient.flat.copy(), backend.input_gradient(own, batch)]
+        backend.loss_and_gradient(own, batch, gradient, Dropout(3, 4))
+        found.append(gradient.flat.copy())
+    for rule, row in RULES.items():
+        run = run_of(spec, rule, (parameters(), parameters()), (X, Y, weights), place)
+        states = [place(np.zeros(spec.n_params if i < row.n_states else 0, spec.dtype)) for i in range(2)]
+        run = Run(**{**vars(run), "states": tuple(states)})
+        assert backend.train(run, 0, 3) == 3
+        found += [run.parameters.flat, *run.states, run.losses]
+    assert all(np.isfinite(array).all() for array in found)
+    return checkers.digest(found)
+
+
+def run_of(spec: NetworkSpec, rule: str, parameters: tuple[Parameters, Parameters], data: Any, place: Place) -> Run:
+    """Return three steps over all samples, the last one smaller."""
+    starts, stops = np.array([0, 7, 14]), np.array([7, 14, N])
+    coefficients = np.full((3, N_COEFFICIENTS), 2.0**-6)
+    numbers = {
+        "order": np.arange(N)[::-1].copy(),
+        "starts": starts,
+        "stops": stops,
+        "totals": (stops - starts).astype(float),
+        "coefficients": coefficients,
+        "decay": np.full(3, 0.01),
+        "l2": np.full(3, spec.l2),
+        "losses": np.zeros(3),
+    }
+    placed: dict[str, Any] = {name: place(array) for name, array in numbers.items()}
+    X, Y, w = data
+    own = {"parameters": parameters[0], "gradient": parameters[1], "states": (), "rule": rule}
+    return Run(**own, X=X, Y=Y, weights=w, **placed, seed=11, first_step=2)
+
+
+def compute(dtypes: list[str], places: list[str]) -> dict[str, list[str]]:
+    """Return the hashes of all networks' results, by where their memory is; what reads too far does not return."""
+    faulthandler.enable(sys.stderr)
+    specs = [
+        NetworkSpec(sizes, (activation,) * (len(sizes) - 2), output, loss, dtype=dtype, l2=0.125, dropout=0.25)
+        for sizes, activation, output, loss in SPECS
+        for dtype in dtypes
+    ]
+    found = {}
+    for name in places:
+        use_place(PLACES[name])
+        found[name] = [results(spec, PLACES[name]) for spec in specs]
+    return found
+
+
+# ---- planted bugs
+
+
+def compute_with_a_bug(bug: str) -> str:
+    """Plant a bug, and compute in float32: it should not return."""
+    _BUGS[bug]()
+    library.kept = lambda name, codegen, make: make()  # type: ignore[assignment]  # noqa: ARG005  not into the cache
+    compute(["float32"], ["before", "after"])
+    return "it survived"
+
+
+def _replace(name: str, change: Callable[[Leaf, Code, Any], None]) -> None:
+    genuine = LEAVES[name]
+    LEAVES[name] = Leaf(name, genuine.arguments, "", lambda code, *given: change(genuine, code, given))
+
+
+def _copy_one_more(genuine: Leaf, code: Code, given: Any) -> None:
+    """Read one number further."""
+    x, out, n = given
+    code.builder.store(code.scalar(x, n), out)
+    genuine.body(code, x, out, n)
+
+
+def _copy_one_before(genuine: Leaf, code: Code, given: Any) -> None:
+    x, out, n = given
+    code.builder.store(code.scalar(x, -1), out)
+    genuine.body(code, x, out, n)
+
+
+def _write_one_more(genuine: Leaf, code: Code, given: Any) -> None:
+    x, out, n = given
+    code.builder.store(code.scalar(x), code.at(out, n))
+    genuine.body(code, x, out, n)
+
+
+def _whole_registers(_: Leaf, code: Code, given: Any) -> None:
+    """Read the last register of a row of weights without a mask."""
+    Code.load_some = lambda self, pointer, offset, there: self.load(pointer, offset)  # type: ignore[method-assign]  # noqa: ARG005
+    _ROW_PRODUCT.body(code, *given)
+
+
+def _too_little_memory() -> None:
+    """Make the plan's memory one line of the cache shorter than what is in it."""
+    genuine = plan.Plan.__init__
+
+    def shortened(self: plan.Plan, *given: Any, **named: Any) -> None:
+        genuine(self, *given, **named)
+        self._size -= self._unit
+
+    plan.Plan.__init__ = shortened  # type: ignore[method-assign]
+
+
+_ROW_PRODUCT = LEAVES["row_product"]
+_BUGS: dict[str, Callable[[], None]] = {
+    "copy reads one more": lambda: _replace("copy", _copy_one_more),
+    "copy reads one before": lambda: _replace("copy", _copy_one_before),
+    "copy writes one more": lambda: _replace("copy", _write_one_more),
+    "a row of weights is read in whole registers": lambda: _replace("row_product", _whole_registers),
+    "too little memory": _too_little_memory,
+}
+BUGS = tuple(_BUGS)

@@ -1,0 +1,72 @@
+"""Leaves called from Python: each by a jitted function of its own, over whole arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastmlp.backends.numba.jit import exact
+from fastmlp.backends.numba.simd import library, passes, tiles
+from fastmlp.backends.numba.simd.leaf import ahead, pointer
+
+
+def load(dtype: str) -> None:
+    """Make the leaves known; before one of these functions is called with arrays of a dtype."""
+    library.load(dtype)
+
+
+@exact
+def panel_product(A: Any, places: Any, B: Any, init: Any, C: Any, sizes: Any) -> None:
+    """Write C = init + A B; `places` are A's first place and strides, `sizes` B's, init's and C's, then k, m, vectors."""
+    first, a_row, a_column = places
+    b_row, init_row, c_row, k, m, vectors = sizes
+    a, b = ahead(pointer(A), first), pointer(B)
+    tiles.panel_product(a, a_row, a_column, b, b_row, pointer(init), init_row, pointer(C), c_row, k, m, vectors)
+
+
+@exact
+def row_product(a: Any, W: Any, b: Any, z: Any, k: int, size: int) -> None:
+    """Write z = b + a W."""
+    tiles.row_product(pointer(a), pointer(W), pointer(b), pointer(z), k, size)
+
+
+@exact
+def transpose(w: Any, w_row: int, m: int, vectors: int, t: Any, t_row: int) -> None:
+    """Write the transpose of m rows of so many registers."""
+    tiles.transpose(pointer(w), w_row, m, vectors, pointer(t), t_row)
+
+
+@exact
+def copy(x: Any, start: int, out: Any, out_start: int, n: int) -> None:
+    """Copy n numbers from a place to a place."""
+    passes.copy(ahead(pointer(x), start), ahead(pointer(out), out_start), n)
+
+
+@exact
+def drop(factors: Any, sizes: Any, key: Any, below: int, kept: float) -> None:
+    """Write dropout factors; `sizes` are rows, size and width, `key` the layer's and the first row's number."""
+    rows, size, width = sizes
+    passes.drop(pointer(factors), rows, size, width, key[0], key[1], below, kept)
+
+
+@exact
+def dropout_key(seed: int, step: int, layer: int) -> int:
+    """Return a layer's key."""
+    return passes.dropout_key(seed, step, layer)
+
+
+@exact
+def activate(z: Any, a: Any, code: int) -> None:
+    """Write the activation of z."""
+    passes.activate(pointer(z), pointer(a), z.size, code)
+
+
+@exact
+def multiply_derivative(z: Any, a: Any, delta: Any, code: int) -> None:
+    """Multiply delta with the activation's derivative."""
+    passes.multiply_derivative(pointer(z), pointer(a), pointer(delta), z.size, code)
+
+
+@exact
+def softmax(z: Any, a: Any, size: int) -> None:
+    """Write softmax of rows of which the first `size` numbers count."""
+    passes.softmax(pointer(z), pointer(a), z.shape[0], size, z.shape[1])

@@ -1,0 +1,179 @@
+"""The leaves that move and multiply numbers, one by one: exact at every edge of lanes, registers and tiles.
+
+Numbers are small integers, so nothing rounds and one result is right. What a leaf must not write is NaN before and
+after; what it must not read would carry NaN into the result.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import dropout
+from fastmlp.backends.numba.simd import tiles
+from fastmlp.backends.numba.simd.registers import host
+from tests import leaf_calls
+
+TILE = host().tile
+both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@pytest.fixture(autouse=True)
+def _leaves(dtype: str) -> None:
+    leaf_calls.load(dtype)
+
+
+def lanes_of(dtype: str) -> int:
+    return host().kind(dtype).lanes
+
+
+def whole(generator: np.random.Generator, dtype: str, *shape: int) -> np.ndarray:
+    """Small whole numbers of both signs."""
+    return generator.integers(-4, 5, shape).astype(dtype)
+
+
+def spread(rows: np.ndarray, row: int) -> np.ndarray:
+    """Return the rows `row` numbers apart, with NaN in between and after the last."""
+    flat = np.full(len(rows) * row, np.nan, rows.dtype)
+    flat.reshape(len(rows), row)[:, : rows.shape[1]] = rows
+    return flat
+
+
+# ---- the product of a panel
+
+
+def product_errors(dtype: str, vectors: int, m: int, k: int) -> list[str]:
+    """Name the ways of laying out A and init in which a product is wrong or writes elsewhere."""
+    generator, width = np.random.default_rng((vectors, m, k)), vectors * lanes_of(dtype)
+    A, B = whole(generator, dtype, m, k), whole(generator, dtype, k, width)
+    found = []
+    ways = itertools.product((False, True), ("one row", "rows", "in place"))
+    for way in ways:
+        transposed, beginning = way
+        b_row, c_row = width + 3, width + 5
+        init = whole(generator, dtype, 1 if beginning == "one row" else m, width)
+        expected = init + A @ B
+        if transposed:  # A.T lies in rows of m + 2
+            flat_A, places = spread(A.T, m + 2), (0, 1, m + 2)
+        else:
+            flat_A, places = spread(A, k + 1), (0, k + 1, 1)
+        C = np.full(m * c_row + 4, np.nan, dtype)
+        start, init_row = spread(init, width + 7), 0 if beginning == "one row" else width + 7
+        if beginning == "in place":
+            C[: m * c_row].reshape(m, c_row)[:, :width] = init
+            start, init_row = C, c_row
+        leaf_calls.panel_product(flat_A, places, spread(B, b_row), start, C, (b_row, init_row, c_row, k, m, vectors))
+        if not np.array_equal(C, np.append(spread(expected, c_row), np.full(4, np.nan, dtype)), equal_nan=True):
+            found.append(f"{vectors} vectors, m = {m}, k = {k}, A transposed: {transposed}, beginning: {beginning}")
+    return found
+
+
+@both_dtypes
+@pytest.mark.parametrize("vectors", TILE.rows)
+def test_panel_products_are_exact(dtype: str, vectors: int) -> None:
+    heights = range(1, 2 * max(TILE.rows[vectors]) + 4)
+    found = [line for m in heights for k in (1, 2, 3, 7) for line in product_errors(dtype, vectors, m, k)]
+    assert not found
+
+
+@both_dtypes
+def test_a_product_reads_one_number_over_and_over(dtype: str) -> None:
+    """Both strides of A are 0 where the bias's gradient is summed: A is a single one."""
+    width = lanes_of(dtype)
+    B, C = np.arange(5.0 * width).astype(dtype), np.full(width, np.nan, dtype)
+    one, zeros = np.ones(1, dtype), np.zeros(width, dtype)
+    leaf_calls.panel_product(one, (0, 0, 0), B, zeros, C, (width, 0, width, 5, 1, 1))
+    assert np.array_equal(C, B.reshape(5, width).sum(axis=0))
+
+
+@both_dtypes
+@pytest.mark.parametrize("wrong", ["stride of A", "k", "stride of init"])
+def test_a_wrong_product_is_seen(dtype: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = leaf_calls.panel_product
+
+    def mistaken(A: Any, places: Any, B: Any, init: Any, C: Any, sizes: Any) -> None:
+        b_row, init_row, c_row, k, m, vectors = sizes
+        if wrong == "stride of A":
+            places = (places[0], places[2], places[1])
+        if wrong == "k":
+            k = max(1, k - 1)
+        if wrong == "stride of init":
+            init_row = 0
+        genuine(A, places, B, init, C, (b_row, init_row, c_row, k, m, vectors))
+
+    monkeypatch.setattr(leaf_calls, "panel_product", mistaken)
+    assert product_errors(dtype, 1, 3, 3)
+
+
+# ---- the product of a row
+
+
+@both_dtypes
+@pytest.mark.parametrize("k", [1, 2, 7])
+def test_row_products_are_exact(dtype: str, k: int) -> None:
+    """Sizes around every edge of the blocks of registers; z has room for whole registers and no more."""
+    lanes = lanes_of(dtype)
+    edges = [blocks * lanes for blocks in range(sum(tiles._ROW_BLOCKS) + 1)]
+    sizes = sorted({size + off for size in edges for off in (-1, 0, 1, 3)} - {-1, 0})
+    for size in sizes:
+        generator = np.random.default_rng((size, k))
+        a, W, b = (whole(generator, dtype, *shape) for shape in ((k,), (k, size), (size,)))
+        z = np.full(-(-size // lanes) * lanes + 1, np.nan, dtype)
+        leaf_calls.row_product(a, W.ravel(), b, z, k, size)
+        assert np.array_equal(z[:size], b + a @ W), size
+        assert not z[size:-1].any(), size  # padding: what is not there counts as zero
+        assert np.isnan(z[-1]), size
+
+
+# ---- moving
+
+
+@both_dtypes
+def test_transposes_are_exact(dtype: str) -> None:
+    lanes = lanes_of(dtype)
+    for m, vectors in itertools.product(range(1, lanes + 1), range(1, 5)):
+        w = np.arange(1.0, m * vectors * lanes + 1).astype(dtype).reshape(m, vectors * lanes)
+        w_row, t_row = vectors * lanes + 2, lanes + 3
+        t = np.full(vectors * lanes * t_row + 1, np.nan, dtype)
+        leaf_calls.transpose(spread(w, w_row), w_row, m, vectors, t, t_row)
+        padded = np.zeros((vectors * lanes, lanes), dtype)
+        padded[:, :m] = w.T
+        assert np.array_equal(t, np.append(spread(padded, t_row), np.array(np.nan, dtype)), equal_nan=True), (
+            m,
+            vectors,
+        )
+
+
+@both_dtypes
+def test_copies_are_exact(dtype: str) -> None:
+    """Of any number, from and to any place."""
+    lanes = lanes_of(dtype)
+    for n, start, out_start in itertools.product(range(3 * lanes + 1), (0, 1), (0, 3)):
+        x, out = np.arange(1.0, 4 * lanes + 2).astype(dtype), np.full(4 * lanes + 4, np.nan, dtype)
+        leaf_calls.copy(x, start, out, out_start, n)
+        expected = np.full_like(out, np.nan)
+        expected[out_start : out_start + n] = x[start : start + n]
+        assert np.array_equal(out, expected, equal_nan=True), (n, start, out_start)
+
+
+# ---- dropout
+
+
+@both_dtypes
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 0.999])
+def test_factors_are_those_of_the_hash(dtype: str, rate: float) -> None:
+    """Of the largest numbers that there are, too: they are 32 bits in 64, and lanes may hold 32."""
+    lanes, below, kept = lanes_of(dtype), dropout.threshold(rate), float(np.array(1.0 / (1.0 - rate), dtype))
+    for seed, step, layer, first in ((0, 0, 0, 0), (1, 2, 1, 5), (2**32 - 1, 2**32 - 1, 3, 10**6), (2**31, 7, 0, 37)):
+        key = leaf_calls.dropout_key(seed, step, layer)
+        assert key == dropout.layer_key(seed, step, layer)
+        for size in (1, lanes - 1, lanes, lanes + 1, 3 * lanes + 1):
+            width = -(-size // lanes) * lanes
+            factors = np.full((5, width), np.nan, dtype)
+            leaf_calls.drop(factors, (5, size, width), (key, first), below, kept)
+            for i, j in itertools.product(range(5), range(width)):
+                stays = j < size and dropout.unit_hash(key, first + i, j) >= below
+                assert factors[i, j] == (kept if stays else 0.0), (seed, size, i, j)
