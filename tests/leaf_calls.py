@@ -16,7 +16,7 @@ def load(dtype: str) -> None:
 
 @exact
 def panel_product(A: Any, places: Any, B: Any, init: Any, C: Any, sizes: Any) -> None:
-    """Write C = init + A B; `places` are A's first place and strides, `sizes` B's, init's and C's, then k, m, vectors."""
+    """Write C = init + A B; `places` are A's first place and strides, `sizes` the others', then k, m and vectors."""
     first, a_row, a_column = places
     b_row, init_row, c_row, k, m, vectors = sizes
     a, b = ahead(pointer(A), first), pointer(B)
