@@ -83,6 +83,8 @@ def use_place(place: Place) -> None:
     numpy = np if place is np.array else PlacedNumpy(place)
     for module in (calls, fast, plan):
         module.np = numpy  # type: ignore[attr-defined]
+    for name in ("_NO_LABELS", "_NO_NUMBERS", "_NO_COEFFICIENTS"):
+        setattr(calls, name, place(getattr(calls, name)))
     plan.Plan.memory = lambda self: plan.Memory(*map(place, _MEMORY(self)))  # type: ignore[method-assign]
 
 
