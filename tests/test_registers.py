@@ -1,0 +1,56 @@
+"""Registers narrower than this processor's, and none at all: the same results, from other code.
+
+The width is read once a process, so each has a process of its own.
+"""
+
+from __future__ import annotations
+
+import llvmlite.binding as llvm
+import pytest
+
+from fastmlp.backends.numba.simd import registers
+from fastmlp.backends.numba.simd.registers import Registers
+from tests import narrow, processes
+from tests.test_conformance import report
+
+WIDTHS = ("0", "16", "32", "64")
+KNOWN = llvm.get_host_cpu_features()
+
+
+def can_have(width: int) -> bool:
+    """Tell whether this processor has registers of so many bytes; LLVM makes wider ones of several, but slowly."""
+    return width <= max((bytes_ for name, bytes_ in registers._FEATURES.items() if KNOWN.get(name)), default=0)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_results_do_not_depend_on_the_registers(width: str) -> None:
+    if not can_have(int(width)):
+        pytest.skip(f"this processor has no registers of {width} bytes")
+    answer = processes.call(narrow.complaints, FASTMLP_REGISTER_BYTES=width)
+    assert answer["width"] == int(width)
+    assert not answer["found"], report(answer["found"])
+
+
+@pytest.mark.parametrize("wrong", ["8", "128", "-16", "wide", "16.0", " 16"])
+def test_a_wrong_width_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registers.ENVIRONMENT, wrong)
+    with pytest.raises(ValueError, match="expected 0, 16, 32 or 64") as refusal:
+        registers.register_bytes()
+    assert str(refusal.value) == f"the environment's FASTMLP_REGISTER_BYTES is {wrong!r}; expected 0, 16, 32 or 64"
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(registers.ENVIRONMENT, raising=False)
+    own = registers.register_bytes()
+    monkeypatch.setenv(registers.ENVIRONMENT, "")
+    assert registers.register_bytes() == own
+
+
+@pytest.mark.parametrize("width", [0, 16, 32, 64])
+@pytest.mark.parametrize("number", [16, 32])
+def test_tiles_fit_their_registers(width: int, number: int) -> None:
+    """The sums and, beside them, the vectors of a row of B and one number of A; every height can be made of tiles."""
+    for vectors, heights in Registers(width, number).tile.rows.items():
+        assert vectors * heights[0] + vectors + 1 <= number
+        assert sorted(heights, reverse=True) == list(heights)
+        assert heights[-1] == 1
