@@ -16,7 +16,7 @@ import numpy as np
 
 from fastmlp.backends.base import Batch, Dropout, Run
 from fastmlp.backends.numba import calls, fast
-from fastmlp.backends.numba.fast import FastBackend, plan
+from fastmlp.backends.numba.fast import FastBackend, layout, program, room
 from fastmlp.backends.numba.simd import library
 from fastmlp.backends.numba.simd.leaf import LEAVES, Code, Leaf
 from fastmlp.optimizers import N_COEFFICIENTS, RULES
@@ -81,14 +81,14 @@ class PlacedNumpy:
 def use_place(place: Place) -> None:
     """Place every array that the fast backend makes, its working memory at its exact size."""
     numpy = np if place is np.array else PlacedNumpy(place)
-    for module in (calls, fast, plan):
+    for module in (calls, fast, layout, program, room):
         module.np = numpy  # type: ignore[attr-defined]
     for name in ("_NO_LABELS", "_NO_NUMBERS", "_NO_COEFFICIENTS"):
         setattr(calls, name, place(getattr(calls, name)))
-    plan.Plan.memory = lambda self: plan.Memory(*map(place, _MEMORY(self)))  # type: ignore[method-assign]
+    layout.Layout.memory = lambda self: layout.Memory(*map(place, _MEMORY(self)))  # type: ignore[method-assign]
 
 
-_MEMORY = plan.Plan.memory
+_MEMORY = layout.Layout.memory
 
 # ---- what is computed there
 
@@ -210,14 +210,14 @@ def _whole_registers(_: Leaf, code: Code, given: Any) -> None:
 
 
 def _too_little_memory() -> None:
-    """Make the plan's memory one line of the cache shorter than what is in it."""
-    genuine = plan.Plan.__init__
+    """Make the layout's memory one line of the cache shorter than what is in it."""
+    genuine = layout.Layout.__init__
 
-    def shortened(self: plan.Plan, *given: Any, **named: Any) -> None:
+    def shortened(self: layout.Layout, *given: Any, **named: Any) -> None:
         genuine(self, *given, **named)
         self._size -= self._unit
 
-    plan.Plan.__init__ = shortened  # type: ignore[method-assign]
+    layout.Layout.__init__ = shortened  # type: ignore[method-assign]
 
 
 _ROW_PRODUCT = LEAVES["row_product"]

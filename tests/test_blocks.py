@@ -1,6 +1,6 @@
 """Batches that go through the fast Numba backend in stripes and blocks: small ones here, so that there are many.
 
-How rows are split belongs to the plan, so a few numbers of it make a batch of 37 rows what one of some thousand is.
+How rows are split belongs to the layout, so a few numbers of it make a batch of 37 rows what one of some thousand is.
 Products add upwards from what the blocks before left, so no split may change a bit of a gradient.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp.backends.numba.fast import plan
+from fastmlp.backends.numba.fast import layout
 from fastmlp.spec import NetworkSpec
 from tests import checkers, integers
 from tests.networks import Case
@@ -22,18 +22,18 @@ from tests.test_conformance import report
 Split = Callable[[], None]
 
 SPLITS = {"one row at a time": (1, 1), "stripes of 5, blocks of 11": (5, 11), "blocks of a stripe": (8, 8)}
-SMALLEST = "the smallest that the plan makes"
+SMALLEST = "the smallest that a layout makes"
 N = 37
 
 
 @pytest.fixture(params=[*SPLITS, SMALLEST])
 def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Split:
-    """Return what makes plans from then on split rows in one of several ways."""
+    """Return what makes layouts from then on split rows in one of several ways."""
 
     def by_constants() -> None:
         for name in ("_STRIPE_BYTES", "_BLOCK_BYTES"):
-            monkeypatch.setattr(plan, name, 1)
-        monkeypatch.setattr(plan, "_FEWEST_BLOCK_ROWS", 30)
+            monkeypatch.setattr(layout, name, 1)
+        monkeypatch.setattr(layout, "_FEWEST_BLOCK_ROWS", 30)
 
     def by_numbers() -> None:
         stripe, block = SPLITS[request.param]
@@ -41,7 +41,7 @@ def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sp
         def rows_at_once(_: NetworkSpec, n_rows: int, *, training: bool) -> tuple[int, int]:
             return min(stripe, n_rows), min(block if training else stripe, n_rows)
 
-        monkeypatch.setattr(plan, "_rows_at_once", rows_at_once)
+        monkeypatch.setattr(layout, "_rows_at_once", rows_at_once)
 
     return by_constants if request.param == SMALLEST else by_numbers
 
@@ -62,9 +62,8 @@ CASES = (
 def test_batches_are_split(split: Split) -> None:
     """The premise of the other tests: there are at least two blocks and, but for one-row stripes, unequal stripes."""
     split()
-    own = plan.Plan(CASES[0].build("numba").spec, N, training=True)
-    assert own.integers[plan.BLOCK_ROWS] < N
-    assert own.integers[plan.STRIPE_ROWS] <= own.integers[plan.BLOCK_ROWS]
+    own = layout.Layout(CASES[0].build("numba").spec, N, training=True)
+    assert own.stripe_rows <= own.block_rows < N
 
 
 def test_integers_are_exact(split: Split) -> None:
