@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -25,29 +26,43 @@ def available_processors() -> int:
     return number if quota == "max" else max(1, min(number, math.floor(int(quota) / int(period))))
 
 
-def run(task: Task, n_threads: int) -> int:
-    """Run a task on this thread and, beside it, on as many more as could be started; return its result here."""
+def run(task: Task, n_threads: int, give_up: Callable[[], None] = lambda: None) -> int:
+    """Run a task on this thread and, beside it, on as many more as could be started; return its result here.
+
+    Where it raises on one of them, or this one is interrupted, `give_up` is called, so that the others do not wait, and
+    the error is raised here when all have ended.
+    """
     if n_threads == 1:
         return task(0, 1)
     helpers: list[threading.Thread] = []
-    begin, crew = threading.Event(), [1]
+    errors: list[BaseException] = []
+    begin, crew = threading.Event(), [0]
 
     def help_out(number: int) -> None:
         begin.wait()
-        if number < crew[0]:
-            task(number, crew[0])
+        try:
+            if number < crew[0]:
+                task(number, crew[0])
+        except BaseException as error:  # noqa: BLE001  raised again on the thread that called
+            errors.append(error)
+            give_up()
 
     try:
-        for number in range(1, n_threads):
-            helper = threading.Thread(target=help_out, args=(number,), name=f"fastmlp-{number}", daemon=True)
-            helper.start()
-            helpers.append(helper)
-    except RuntimeError:  # the system has no more threads to give: fewer compute the same
-        pass
-    crew[0] = len(helpers) + 1
-    begin.set()
-    try:
-        return task(0, crew[0])
+        with suppress(RuntimeError):  # the system has no more threads to give: fewer compute the same
+            for number in range(1, n_threads):
+                helper = threading.Thread(target=help_out, args=(number,), name=f"fastmlp-{number}", daemon=True)
+                helper.start()
+                helpers.append(helper)
+        crew[0] = len(helpers) + 1
+        begin.set()
+        result = task(0, crew[0])
+    except BaseException:
+        give_up()
+        raise
     finally:
+        begin.set()
         for helper in helpers:
             helper.join()
+    if errors:
+        raise errors[0]
+    return result

@@ -32,6 +32,7 @@ from fastmlp.backends.numba.calls import (
 from fastmlp.backends.numba.fast import kernels
 from fastmlp.backends.numba.fast.room import Purpose, Room
 from fastmlp.backends.numba.simd import library
+from fastmlp.backends.numba.simd.threads import GIVEN_UP
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -196,7 +197,13 @@ class FastBackend:
                 ended: int = kernels.train(own[number], *pieces, room.memory, span, key, (number, n))
                 return ended
 
-            return crew.run(task, n_threads)
+            def give_up() -> None:
+                room.memory.meeting[GIVEN_UP] = 1
+
+            try:
+                return crew.run(task, n_threads, give_up)
+            finally:
+                room.memory.meeting[:] = 0
 
     def _threads_for(self, n_rows: int, span: tuple[int, int, int]) -> int:
         """Return how many threads a run is worth: several only where a step is long beside two meetings."""

@@ -14,7 +14,7 @@ from fastmlp.backends.numba.fast import program
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import passes
 from fastmlp.backends.numba.simd.leaf import ahead, pointer
-from fastmlp.backends.numba.simd.threads import meet
+from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import panel_product, row_product, transpose
 
 _PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = program.PRODUCT, program.ACTIVATE, program.DERIVATIVE, program.SOFTMAX
@@ -149,7 +149,8 @@ def perform(  # noqa: PLR0915  one branch a call
             factors = ahead(values, call[1])
             passes.drop(factors, call[2], call[3], call[4], own_key, call[6], network.drop_below, network.kept)
         elif code == _MEET:
-            meet(pointer(memory.meeting), n_threads)
+            if meet(pointer(memory.meeting), n_threads) != 0:
+                return False
         elif code == _PENALISE:
             if l2 != 0.0:
                 passes.add_scaled(ahead(values, call[1]), ahead(values, call[2]), call[3], l2)
@@ -181,7 +182,7 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
 
     With rule -1 gradients are written and nothing is updated. `key` is (whether units are dropped, seed, number of the
     run's first step), `thread` (this thread's number, how many there are), all of which call this with the same arrays
-    and the entries of their own programs.
+    and the entries of their own programs. Where one of them has given up, nothing is written, and -1 returned.
     """
     values, rule, moves = pointer(memory.values), span[2], network.moves
     how = (network, rule, key, thread[1], pointer(samples.X))
@@ -192,12 +193,15 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
         if trainee.t.size:
             pack(moves, pointer(trainee.t), ahead(values, network.parts[3]))
         perform(0, samples, steps, trainee, memory, span[0], how)  # transposed copies
-    meet(pointer(memory.meeting), thread[1])
+    if meet(pointer(memory.meeting), thread[1]) != 0:
+        return -1
     ended = span[1]
     for number in range(span[0], span[1]):
         if not perform(network.entries[number], samples, steps, trainee, memory, number, how):
             ended = number
             break
+    if memory.meeting[GIVEN_UP] != 0:  # half of a step may be done
+        return -1
     if thread[0] == 0:
         if rule < 0:
             unpack(moves, ahead(values, network.parts[1]), pointer(trainee.gradient))

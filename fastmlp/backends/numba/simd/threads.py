@@ -15,8 +15,9 @@ from numba.core import cgutils
 
 from fastmlp.backends.numba.simd.leaf import Code, leaf
 
-N_INTEGERS = 16  # of a meeting: the count and the generation lie on lines of their own
+N_INTEGERS = 24  # of a meeting: each of three lies on a line of the cache of its own, the count first
 _GENERATION = 8
+GIVEN_UP = 16  # not 0 once a thread will not come: none may wait for it
 _ROUNDS = 2000  # some 50 microseconds
 
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
@@ -35,7 +36,29 @@ def _pause(builder: ir.IRBuilder) -> None:
     builder.call(cgutils.get_or_insert_function(builder.module, typed, name), arguments)
 
 
-def _wait(code: Code, generation: Any, before: Any) -> None:
+@leaf("q i", returns="i")
+def meet(code: Code, meeting: Any, n: Any) -> Any:
+    """Return 0 when all of n threads have called this, or 1 as soon as one has given up.
+
+    `meeting` points to `N_INTEGERS` integers that began as zeros.
+    """
+    builder = code.builder
+    given_up = cgutils.alloca_once_value(builder, code.whole(0))
+    with builder.if_then(builder.icmp_signed(">", n, code.whole(1))):
+        generation = code.at(meeting, _GENERATION)
+        before = builder.load_atomic(generation, "acquire", 8)
+        arrived = builder.atomic_rmw("add", meeting, code.whole(1), "acq_rel")
+        with builder.if_else(builder.icmp_signed("==", arrived, code.sub(n, 1))) as (is_last, is_not):
+            with is_last:
+                builder.store_atomic(code.whole(0), meeting, "release", 8)
+                builder.store_atomic(code.add(before, 1), generation, "release", 8)
+            with is_not:
+                _wait(code, meeting, before, given_up)
+    return builder.load(given_up)
+
+
+def _wait(code: Code, meeting: Any, before: Any, given_up: Any) -> None:
+    """Wait for the next generation, or for somebody to give up."""
     builder = code.builder
     rounds = cgutils.alloca_once_value(builder, code.whole(0))
     loop, end = (builder.function.append_basic_block(name) for name in ("wait", "met"))
@@ -46,22 +69,9 @@ def _wait(code: Code, generation: Any, before: Any) -> None:
     with builder.if_then(builder.icmp_signed(">", builder.load(rounds), code.whole(_ROUNDS)), likely=False):
         typed = ir.FunctionType(ir.IntType(32), [])
         builder.call(cgutils.get_or_insert_function(builder.module, typed, _YIELD), [])
-    now = builder.load_atomic(generation, "acquire", 8)
-    builder.cbranch(builder.icmp_signed("==", now, before), loop, end)
+        builder.store(builder.load_atomic(code.at(meeting, GIVEN_UP), "acquire", 8), given_up)
+    now = builder.load_atomic(code.at(meeting, _GENERATION), "acquire", 8)
+    waits = builder.icmp_signed("==", now, before)
+    hopes = builder.icmp_signed("==", builder.load(given_up), code.whole(0))
+    builder.cbranch(builder.and_(waits, hopes), loop, end)
     builder.position_at_end(end)
-
-
-@leaf("q i")
-def meet(code: Code, meeting: Any, n: Any) -> None:
-    """Return when all of n threads have called this; `meeting` points to `N_INTEGERS` integers that began as zeros."""
-    builder = code.builder
-    with builder.if_then(builder.icmp_signed(">", n, code.whole(1))):
-        generation = code.at(meeting, _GENERATION)
-        before = builder.load_atomic(generation, "acquire", 8)
-        arrived = builder.atomic_rmw("add", meeting, code.whole(1), "acq_rel")
-        with builder.if_else(builder.icmp_signed("==", arrived, code.sub(n, 1))) as (is_last, is_not):
-            with is_last:
-                builder.store_atomic(code.whole(0), meeting, "release", 8)
-                builder.store_atomic(code.add(before, 1), generation, "release", 8)
-            with is_not:
-                _wait(code, generation, before)

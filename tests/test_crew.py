@@ -1,0 +1,161 @@
+"""Threads that live for one call: how many there are, and that none is left behind whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import MLP
+from fastmlp.backends.numba import crew, fast
+from fastmlp.backends.numba.fast import kernels
+from tests import processes
+
+# --- how many processors there are
+
+
+@pytest.fixture
+def three_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+
+
+@pytest.mark.usefixtures("three_processors")
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("max 100000", 3),
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("250000 100000", 2),
+        ("800000 100000", 3),
+        ("", 3),
+        ("many", 3),
+        (None, 3),
+    ],
+)
+def test_processors_are_those_of_affinity_and_quota(
+    quota: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cpu.max"
+    if quota is not None:
+        path.write_text(f"{quota}\n", encoding="utf-8")
+    monkeypatch.setattr(crew, "_QUOTA", path)
+    assert crew.available_processors() == expected
+
+
+# --- who runs
+
+
+def workers(before: set[threading.Thread]) -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("fastmlp")}
+
+
+def never() -> None:
+    pytest.fail("nobody failed")
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_each_number_runs_once_and_all_have_ended(n: int) -> None:
+    before, seen = set(threading.enumerate()), []
+
+    def task(number: int, n_threads: int) -> int:
+        seen.append((number, n_threads, threading.get_ident()))
+        return 10 + number
+
+    assert crew.run(task, n) == 10
+    assert sorted(each[:2] for each in seen) == [(number, n) for number in range(n)]
+    assert len({ident for _, _, ident in seen}) == n
+    assert (0, n, threading.get_ident()) in seen
+    assert not workers(before)
+
+
+def refuse_after(n: int, refusal: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all threads after the n-th refuse to start."""
+    genuine, started = threading.Thread.start, []
+
+    def start(self: threading.Thread) -> None:
+        if len(started) == n:
+            raise refusal
+        started.append(self)
+        genuine(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+def test_fewer_threads_where_no_more_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_after(1, RuntimeError("can't start new thread"), monkeypatch)
+    seen = []
+    crew.run(lambda number, n: seen.append((number, n)) or 0, 4)
+    assert sorted(seen) == [(0, 2), (1, 2)]
+
+
+# --- what goes wrong
+
+
+def within(seconds: float, function: Callable[[], Any]) -> Any:
+    """Return what a function returns or raises; in a daemon thread, so that one that hangs ends with the process."""
+    found: list[Any] = []
+
+    def call() -> None:
+        try:
+            found.append(function())
+        except BaseException as error:  # noqa: BLE001  it is what the test asks for
+            found.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else "it hangs"
+
+
+def test_an_interrupt_while_threads_start_leaves_none_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
+    refuse_after(2, KeyboardInterrupt(), monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        crew.run(lambda *_: pytest.fail("it began"), 5)
+    for thread in workers(before):
+        thread.join(10.0)
+    assert not workers(before)
+
+
+def gradient_with_failing(failing: int) -> list[Any]:
+    """Fail on one of two threads before its kernel runs, as an interrupt does that comes while it is compiled.
+
+    Return what came of it, whether a thread is left, and whether the next call is right.
+    """
+    before = set(threading.enumerate())
+    fast._STEP_WORTH_THREADS = fast._RUN_WORTH_THREADS = 0
+    net = MLP((64, 256, 64), "tanh", backend="numba", threads=2, seed=1)
+    X, Y = np.ones((512, 64), "float32"), np.zeros((512, 64), "float32")
+    expected = net.loss_and_gradient(X, Y)[1].flat.copy()
+    genuine, numbers = kernels.train, []
+
+    def train(*arguments: Any) -> Any:
+        number, n_threads = arguments[-1]
+        numbers.append((number, n_threads))
+        if number == failing:
+            raise KeyboardInterrupt
+        return genuine(*arguments)
+
+    kernels.train = train
+    found = within(20.0, lambda: net.loss_and_gradient(X, Y))
+    kernels.train = genuine
+    for thread in workers(before):
+        thread.join(10.0)
+    same = bool(np.array_equal(net.loss_and_gradient(X, Y)[1].flat, expected))
+    return [repr(found), sorted(numbers), len(workers(before)), same]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_thread_that_fails_before_its_kernel_holds_nobody_up(failing: int) -> None:
+    """Threads wait for one another in machine code, out of the reach of Ctrl-C."""
+    found, numbers, left, same = processes.call(gradient_with_failing, failing)
+    assert numbers == [[0, 2], [1, 2]], numbers
+    assert found == "KeyboardInterrupt()"
+    assert left == 0
+    assert same
