@@ -285,7 +285,7 @@ class MLP:
         batch_size : int
             Samples of a step; the last batch of an epoch may be smaller. At least n_samples: full batches.
         shuffle : bool
-            Whether each epoch draws a new order of the samples.
+            Whether each epoch draws a new order of the samples; one whose batches hold all of them needs none.
         validation_data : tuple (X, Y) or (X, Y, sample_weight), optional
             Its loss is computed after each epoch.
         metrics : iterable of str
@@ -318,7 +318,7 @@ class MLP:
             optimizer=as_optimizer(optimizer),
             epochs=_check_count("epochs", epochs, 0),
             batch_size=_check_count("batch_size", batch_size, 1),
-            shuffle=bool(shuffle),
+            shuffle=bool(shuffle) and batch_size < len(batch.X),  # a batch of all samples has no order
             validation=None if validation_data is None else self._validation(validation_data),
             metrics=metric_table.check(metrics),
             early_stopping=_check_early_stopping(early_stopping),

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastmlp import activations, elementary, losses, optimizers
 from fastmlp.backends.numba.simd import lanes
-from fastmlp.backends.numba.simd.lanes import Lanes
+from fastmlp.backends.numba.simd.lanes import Lanes, where
 
 _MODULES = (elementary, activations, losses, optimizers)
 _HELPERS = {"where": lanes.where, "sqrt": lanes.sqrt, "power_of_two": lanes.power_of_two, "split": lanes.split}
@@ -29,13 +29,17 @@ def _reduce(x: Lanes) -> tuple[Lanes, Lanes]:
     """See `fastmlp.elementary._reduce`; the first coefficient left out, r**9 / 9!, is below 2**-31."""
     k = (x * _LOG2_E + _TO_INTEGER) - _TO_INTEGER
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    return k, r + r * r * _expm1_series(r)
+
+
+def _expm1_series(r: Lanes) -> Lanes:
+    """Return (e**r - 1 - r) / r**2 for abs(r) up to log(2) / 2."""
     p = r * (1 / 40320) + 1 / 5040
     p = p * r + 1 / 720
     p = p * r + 1 / 120
     p = p * r + 1 / 24
     p = p * r + 1 / 6
-    p = p * r + 1 / 2
-    return k, r + r * r * p
+    return p * r + 1 / 2
 
 
 def _log_series(t: Lanes) -> Lanes:
@@ -46,7 +50,22 @@ def _log_series(t: Lanes) -> Lanes:
     return p * t
 
 
+_TANH_REACH = 9.02  # beyond it tanh is 1 in float32
+
+
+def _tanh(x: Lanes) -> Lanes:
+    """See `fastmlp.elementary.tanh`: the same, but where 2**k is known to be normal one scaling does."""
+    y = x.call("fabs")
+    y = where(y > _TANH_REACH, _TANH_REACH, y)  # NaN stays
+    shifted = y * (-2.0 * _LOG2_E) + _TO_INTEGER
+    k, scale = shifted - _TO_INTEGER, shifted.power_of_low_bits()
+    r = (y * -2.0 - k * _LN2_HIGH) - k * _LN2_LOW
+    m = scale * (r + r * r * _expm1_series(r)) + (scale - 1.0)
+    return ((0.0 - m) / (2.0 + m)).call("copysign", x)
+
+
 _FLOAT32 = {
+    "tanh": _tanh,
     "_reduce": _reduce,
     "_log_series": _log_series,
     "_LN2_HIGH": _LN2_HIGH,

@@ -112,6 +112,12 @@ class Lanes:
         """Return integers as numbers."""
         return self._with(self.builder.sitofp(integers, self.kind.vector))
 
+    def power_of_low_bits(self) -> Lanes:
+        """Return 2**k for a sum of k and the number that makes integers of such sums: k is in its lowest bits."""
+        kind, builder = self.kind, self.builder
+        exponent = builder.shl(self.bits, integers(kind, kind.mantissa_bits))
+        return self.from_bits(builder.add(exponent, integers(kind, kind.bias << kind.mantissa_bits)))
+
     # ---- across lanes, and LLVM's own functions
 
     def call(self, name: str, *others: Lanes) -> Lanes:
