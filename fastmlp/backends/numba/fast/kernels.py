@@ -23,6 +23,7 @@ _DROP, _GATHER, _TARGETS, _UPDATE = program.DROP, program.GATHER, program.TARGET
 _FROM_INPUTS, _TRANSPOSE = program.FROM_INPUTS, program.TRANSPOSE
 _CHECK, _MEET, _PENALISE, _HAND_OUT = program.CHECK, program.MEET, program.PENALISE, program.HAND_OUT
 _WIDTH = program.WIDTH
+_FIRST = np.int64(0)  # of Python's integers, Numba compiles a function anew for each value
 
 
 # ---- parameters, into panels and out of them
@@ -192,7 +193,7 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
             pack(moves, pointer(trainee.s), ahead(values, network.parts[2]))
         if trainee.t.size:
             pack(moves, pointer(trainee.t), ahead(values, network.parts[3]))
-        perform(0, samples, steps, trainee, memory, span[0], how)  # transposed copies
+        perform(_FIRST, samples, steps, trainee, memory, span[0], how)  # transposed copies
     if meet(pointer(memory.meeting), thread[1]) != 0:
         return -1
     ended = span[1]
