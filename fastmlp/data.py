@@ -47,7 +47,7 @@ def check_X(spec: NetworkSpec, X: object) -> Array:
     ValueError
         If its shape is wrong, or a value is not finite or too large for the dtype.
     """
-    if _is_plain(X, spec):
+    if is_plain(X, spec) and math.isfinite(float(np.vdot(X, X))):  # or else it overflows, or X is not finite
         return X
     array = as_numbers("X", X)
     if array.ndim != _MATRIX:
@@ -69,11 +69,8 @@ def check_X(spec: NetworkSpec, X: object) -> Array:
 _NATIVE = {name: np.dtype(name) for name in DTYPES}
 
 
-def _is_plain(X: object, spec: NetworkSpec) -> TypeGuard[Array]:
-    """Return whether X is what backends take as it is; for a single row, this is most of what checking costs.
-
-    Every number is finite where the sum of squares is; where it is not, that may have been overflow.
-    """
+def is_plain(X: object, spec: NetworkSpec) -> TypeGuard[Array]:
+    """Return whether X is an array that backends take as it is, provided that it is finite."""
     return (
         type(X) is np.ndarray
         and X.dtype == _NATIVE[spec.dtype]
@@ -82,7 +79,6 @@ def _is_plain(X: object, spec: NetworkSpec) -> TypeGuard[Array]:
         and X.shape[0] > 0
         and X.flags.c_contiguous
         and X.flags.aligned
-        and math.isfinite(float(np.vdot(X, X)))
     )
 
 

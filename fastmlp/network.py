@@ -13,7 +13,7 @@ import numpy as np
 from fastmlp import metrics as metric_table
 from fastmlp.backends import AUTO, Work, choose, make_backend, resolve
 from fastmlp.backends.base import Backend, Batch
-from fastmlp.data import check_X, make_batch
+from fastmlp.data import check_X, is_plain, make_batch
 from fastmlp.errors import DivergedError
 from fastmlp.history import EarlyStopping, History
 from fastmlp.online import OnlineLearner
@@ -160,8 +160,11 @@ class MLP:
         TypeError, ValueError
             If `X` is not such an array of finite numbers.
         """
-        inputs = check_X(self.spec, X)
-        return self._backend_for(len(inputs)).predict(self.parameters, inputs)
+        inputs = X if is_plain(X, self.spec) else check_X(self.spec, X)
+        out = np.empty((len(inputs), self.spec.layer_sizes[-1]), inputs.dtype)
+        if not self._backend_for(len(inputs)).answer(self.parameters, inputs, out):
+            check_X(self.spec, inputs)  # raises, and says where
+        return out
 
     def predictor(self, batch_size: int = 1) -> Predictor:
         """Return the network as it is now, as a function for up to `batch_size` rows at a time.

@@ -177,3 +177,15 @@ def test_factors_are_those_of_the_hash(dtype: str, rate: float) -> None:
             for i, j in itertools.product(range(5), range(width)):
                 stays = j < size and dropout.unit_hash(key, first + i, j) >= below
                 assert factors[i, j] == (kept if stays else 0.0), (seed, size, i, j)
+
+
+@both_dtypes
+def test_a_single_number_that_is_not_finite_is_found(dtype: str) -> None:
+    for n in range(1, 2 * lanes_of(dtype) + 3):
+        x = np.full(n, np.finfo(dtype).max, dtype)
+        x[::2] *= -1.0
+        assert leaf_calls.is_finite(x) == 1
+        for place, value in itertools.product(range(n), (np.nan, np.inf, -np.inf)):
+            changed = x.copy()
+            changed[place] = value
+            assert leaf_calls.is_finite(changed) == 0, (n, place, value)

@@ -132,8 +132,14 @@ class Backend(Protocol):
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs, of shape (n, n_out), in memory of their own."""
 
+    def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
+        """Write the outputs to `out` and return whether all of X is finite; else `out` holds nothing of use.
+
+        Here X may hold anything: for a single row, looking at it beforehand would cost as much as the answer.
+        """
+
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
-        """Return what answers for up to `n_rows` rows at a time, in one thread; the parameters must not change."""
+        """Return `answer` for up to `n_rows` rows, in one thread at a time; the parameters must not change."""
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer, each of shape (n, size)."""
@@ -160,16 +166,12 @@ Responder = Callable[[Array, Array], bool]
 """Writes the outputs for rows X to `out` and returns whether all of X is finite."""
 
 
-def respond_by_predicting(backend: Backend, parameters: Parameters) -> Responder:
-    """Return what `Backend.responder` returns, for a backend without anything faster."""
-
-    def respond(X: Array, out: Array) -> bool:
-        if not np.isfinite(X).all():
-            return False
-        out[...] = backend.predict(parameters, X)
-        return True
-
-    return respond
+def answer_by_predicting(backend: Backend, parameters: Parameters, X: Array, out: Array) -> bool:
+    """Do what `Backend.answer` does, for a backend without anything faster."""
+    if not np.isfinite(X).all():
+        return False
+    out[...] = backend.predict(parameters, X)
+    return True
 
 
 class Trainer(Protocol):

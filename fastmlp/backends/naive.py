@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from fastmlp.backends.base import (
     Dropout,
     Responder,
     Run,
+    answer_by_predicting,
     check_single_thread,
     dense_rows,
-    respond_by_predicting,
     train_by_batches,
 )
 from fastmlp.elementary import exp, log
@@ -221,9 +222,13 @@ class NaiveBackend:
         rows = [self.forward(layers, sample)[-1].A for sample in X.tolist()]
         return np.array(rows, self.spec.dtype).reshape(len(rows), self.spec.n_outputs)
 
+    def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
+        """Write the outputs and return whether all of X is finite."""
+        return answer_by_predicting(self, parameters, X, out)
+
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:  # noqa: ARG002  it takes any number
         """Return what answers for some rows."""
-        return respond_by_predicting(self, parameters)
+        return partial(self.answer, parameters)
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""

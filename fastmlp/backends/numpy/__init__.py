@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from fastmlp.backends.base import (
     Dropout,
     Responder,
     Run,
+    answer_by_predicting,
     dense_rows,
-    respond_by_predicting,
     sum_in_order,
     train_by_batches,
 )
@@ -52,9 +53,13 @@ class NumpyBackend:
             out[rows] = views.A[-1]
         return out
 
+    def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
+        """Write the outputs and return whether all of X is finite."""
+        return answer_by_predicting(self, parameters, X, out)
+
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
         """Return what answers for some rows."""
-        return respond_by_predicting(self, parameters)
+        return partial(self.answer, parameters)
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""

@@ -66,14 +66,22 @@ class FastBackend:
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs."""
         out = np.empty((len(X), self._n_outputs), self._dtype)
+        with self._room(Purpose.EVALUATING, len(X)) as room:
+            self._evaluate(room, parameters.flat, samples_of(self.spec, X, None, None), out)
+        return out
+
+    def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
+        """Write the outputs and return whether all of X is finite."""
         if len(X) > _FEW_ROWS:
+            if not _is_finite(X):
+                return False
             with self._room(Purpose.EVALUATING, len(X)) as room:
                 self._evaluate(room, parameters.flat, samples_of(self.spec, X, None, None), out)
-            return out
+            return True
         room = self._borrow(Purpose.EVALUATING, _FEW_ROWS, 1)
-        kernels.answer(room.layout.answering, parameters.flat, X, room.memory.values, out)
+        finite = kernels.answer(room.layout.answering, parameters.flat, X, room.memory.values, out)
         self._free[Purpose.EVALUATING].append(room)
-        return out
+        return bool(finite)
 
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
         """Return what answers for up to `n_rows` rows."""
@@ -85,7 +93,7 @@ class FastBackend:
 
         def respond(X: Array, out: Array) -> bool:
             nonlocal is_laid_out
-            if not math.isfinite(np.vdot(X, X)) and not np.isfinite(X).all():
+            if not _is_finite(X):
                 return False
             self._evaluate(room, flat, samples_of(self.spec, X, None, None), out, laying_out=not is_laid_out)
             is_laid_out = True
@@ -231,3 +239,8 @@ class FastBackend:
         if room is None or not room.layout.serves(n_rows, n_threads):
             room = Room(self.spec, purpose, max(n_rows, _FEWEST_ROWS), n_threads)
         return room
+
+
+def _is_finite(X: Array) -> bool:
+    """Return whether all of X is finite: it is where the sum of squares is, and where not, that may be overflow."""
+    return math.isfinite(np.vdot(X, X)) or bool(np.isfinite(X).all())

@@ -23,7 +23,7 @@ _DROP, _GATHER, _TARGETS, _UPDATE = program.DROP, program.GATHER, program.TARGET
 _FROM_INPUTS, _TRANSPOSE = program.FROM_INPUTS, program.TRANSPOSE
 _CHECK, _MEET, _PENALISE, _HAND_OUT = program.CHECK, program.MEET, program.PENALISE, program.HAND_OUT
 _WIDTH = program.WIDTH
-_FIRST = np.int64(0)  # of Python's integers, Numba compiles a function anew for each value
+_FIRST: Any = np.int64(0)  # of Python's integers, Numba compiles a function anew for each value
 
 
 # ---- parameters, into panels and out of them
@@ -245,8 +245,7 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
     finite = True
     for i in range(X.shape[0]):
         source = ahead(x, i * X.shape[1])
-        for k in range(X.shape[1]):
-            finite &= np.isfinite(source[k])
+        finite &= passes.is_finite(source, X.shape[1]) != 0
         for layer in range(layers.shape[0]):
             row = layers[layer]
             z, a = ahead(memory, row[4]), ahead(memory, row[5])

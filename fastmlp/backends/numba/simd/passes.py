@@ -312,3 +312,20 @@ def fill(code: Code, out: Any, n: Any, value: Any) -> None:
     number = code.splat(value)
     with code.loop(n, code.kind.lanes) as i:
         code.store(number, out, i)
+
+
+@leaf("v i", returns="i")
+def is_finite(code: Code, x: Any, n: Any) -> Any:
+    """Return 1 if all of n numbers, any number of them, are finite, else 0: zero times them is zero, or NaN."""
+    lanes = code.kind.lanes
+    zero = ir.Constant(code.kind.scalar, 0.0)
+    sums = cgutils.alloca_once_value(code.builder, code.lanes(0.0).value)
+    rest = cgutils.alloca_once_value(code.builder, zero)
+    whole = code.sub(n, code.builder.srem(n, code.whole(lanes)))
+    with code.loop(whole, lanes) as i:
+        code.builder.store((code.lanes(code.builder.load(sums)) + code.load(x, i) * 0.0).value, sums)
+    with code.loop(n, 1, whole) as i:
+        product = code.builder.fmul(code.scalar(x, i), zero)
+        code.builder.store(code.builder.fadd(code.builder.load(rest), product), rest)
+    total = code.builder.fadd(code.lanes(code.builder.load(sums)).sum(), code.builder.load(rest))
+    return code.builder.zext(code.builder.fcmp_ordered("==", total, zero), INT)

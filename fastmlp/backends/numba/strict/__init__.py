@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from fastmlp.backends.base import (
     Indices,
     Responder,
     Run,
-    respond_by_predicting,
+    answer_by_predicting,
     sum_in_order,
     sum_of_squares,
 )
@@ -63,9 +64,13 @@ class StrictBackend:
             out[rows] = activations[-1]
         return out
 
+    def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
+        """Write the outputs and return whether all of X is finite."""
+        return answer_by_predicting(self, parameters, X, out)
+
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:  # noqa: ARG002  it takes any number
         """Return what answers for some rows."""
-        return respond_by_predicting(self, parameters)
+        return partial(self.answer, parameters)
 
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""
