@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -98,6 +99,21 @@ def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         assert cache.cache_folder.__wrapped__().parent == place
     monkeypatch.setenv("FASTMLP_CACHE_DIR", "/elsewhere")
     assert cache.cache_folder.__wrapped__().parent == Path("/elsewhere")
+
+
+def test_others_can_compile_after_kernels_were_loaded() -> None:
+    """Loading leaves out what Numba does before it compiles: then it does it when it has to."""
+    assert processes.call(load_and_compile) == [6.0, True]
+    assert processes.call(load_and_compile) == [6.0, True]
+
+
+def load_and_compile() -> list[Any]:
+    """Fit, then compile something that needs Numba's own functions, and fit again."""
+    net = MLP((3, 4, 2), backend="numba", seed=0)
+    net.fit(np.eye(3), np.ones((3, 2)), epochs=1)
+    total = numba.njit(lambda x: np.sort(np.concatenate((x, x))).sum())(np.arange(3.0))
+    difference = np.abs(net.predict(np.eye(3)) - net.with_backend("naive").predict(np.eye(3))).max()
+    return [total, bool(difference <= bounds.gamma(8, "float32"))]
 
 
 # --- which sources an entry depends on ---

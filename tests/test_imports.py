@@ -40,6 +40,14 @@ def test_training_without_numba_does_not_import_it(backend: str) -> None:
     assert brought_in(program) == []
 
 
+def test_kernels_that_are_loaded_need_nothing_that_compiling_needs() -> None:
+    """Numba imports all that it knows when it gets ready to compile; that takes longer than all else."""
+    program = "import fastmlp; net = fastmlp.MLP((1, 2, 1), backend='numba'); net.fit([[1.0]], [2.0])"
+    brought_in(program)  # compiles, where nobody has before
+    check = "import sys; print([n for n in ('scipy.linalg', 'numba.np.arraymath') if n in sys.modules])"
+    assert processes.run(f"{program}; {check}") == "[]\n"
+
+
 def test_the_check_can_fail() -> None:
     assert brought_in("import fastmlp; fastmlp.MLP((1, 2, 1), backend='numba')")[:2] == ["numba", "llvmlite"]
 

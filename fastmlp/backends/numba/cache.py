@@ -24,6 +24,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core.caching import CompileResultCacheImpl, _Cache
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from fastmlp import activations, dropout, elementary, losses, optimizers
@@ -107,7 +108,6 @@ class KernelCache(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return a compiled kernel, or None where there is none that can be used."""
-        target_context.refresh()
         try:
             return self._load(sig, target_context)
         except (OSError, RuntimeError) as error:
@@ -121,6 +121,9 @@ class KernelCache(_Cache):
         if not path.exists():
             return None
         check_owner(path.parent)
+        # Not target_context.refresh(), which gets ready to compile: it imports all that Numba knows, and SciPy, which
+        # takes longer than all else here. What is compiled already needs Numba's runtime alone.
+        rtsys.initialize(target_context)
         compiled = self._impl.rebuild(target_context, pickle.loads(_checked(path.read_bytes())))  # noqa: S301  ours
         if tuple(compiled.signature.args) != tuple(sig):
             raise _DamagedError("it is of another signature")
