@@ -116,6 +116,14 @@ def load_and_compile() -> list[Any]:
     return [total, bool(difference <= bounds.gamma(8, "float32"))]
 
 
+def test_what_jitted_code_alone_may_call_python_cannot() -> None:
+    """It has no form for Python; without a check the call would end the process."""
+    for _ in range(2):
+        with pytest.raises(TypeError, match="jitted code alone may call this kernel"):
+            fast_kernels.field(np.zeros(40, np.int64), 0, 0)
+        fast_kernels.field.compile((numba.typeof(np.zeros(40, np.int64)), numba.int64, numba.int64))
+
+
 # --- which sources an entry depends on ---
 
 SHARED = ("elementary.py", "activations.py", "losses.py", "optimizers.py", "dropout.py")

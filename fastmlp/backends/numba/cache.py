@@ -28,6 +28,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from fastmlp import activations, dropout, elementary, losses, optimizers
+from fastmlp.backends.numba.jit import callable_from_python
 from fastmlp.backends.numba.simd.registers import host
 
 ENVIRONMENT = "FASTMLP_CACHE_DIR"
@@ -216,7 +217,8 @@ def _warn_once(kind: str, message: str) -> None:
 
 
 def cached(dispatcher: Any) -> Any:
-    """Keep what a jitted function compiles to."""
+    """Make a jitted function an entry point: Python may call it, and what it compiles to is kept."""
     if hasattr(dispatcher, "py_func"):  # not where NUMBA_DISABLE_JIT leaves plain functions
+        callable_from_python(dispatcher)
         dispatcher._cache = KernelCache(dispatcher.py_func)  # noqa: SLF001  what njit(cache=True) does, with our class
     return dispatcher
