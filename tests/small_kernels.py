@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.backends.numba import cache
+from fastmlp.backends.numba import cache, store
 from fastmlp.backends.numba.jit import exact
 
 
@@ -93,13 +93,13 @@ def flipped(content: bytes) -> list[bytes]:
 
 def use_damaged() -> list[dict[str, Any]]:
     """Damage all entries in every way, use a kernel, and use it again; return what happened each time."""
-    whole = {path: path.read_bytes() for path in cache.cache_folder().iterdir()}
+    whole = {path: path.read_bytes() for path in store.cache_folder().iterdir()}
     answers = []
     for damage in (truncated, garbled, flipped):
         damaged = [zip(whole, contents, strict=True) for contents in zip(*map(damage, whole.values()), strict=True)]
         for entries in damaged:
             for path, content in entries:
                 path.write_bytes(content)
-            cache._warned.clear()
+            store._warned.clear()
             answers.append({"damage": damage.__name__} | use((halve, "float64")) | {"again": use((halve, "float64"))})
     return answers

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP
-from fastmlp.backends.numba import cache
+from fastmlp.backends.numba import store
 from fastmlp.backends.numba.fast import kernels as fast_kernels
 from fastmlp.backends.numba.strict import kernels as strict_kernels
 from tests import bounds, processes, small_kernels
@@ -65,7 +65,7 @@ def test_a_second_process_loads_and_does_not_compile(folder: Path) -> None:
 @pytest.mark.parametrize("strict", [True, False])
 def test_the_librarys_kernels_are_loaded_in_a_second_process(tmp_path: Path, strict: bool) -> None:
     assert compute_with_the_library(strict)["right"]
-    shutil.copytree(cache.cache_folder(), tmp_path / cache.cache_folder().name)
+    shutil.copytree(store.cache_folder(), tmp_path / store.cache_folder().name)
     answer = processes.call(compute_with_the_library, strict, FASTMLP_CACHE_DIR=str(tmp_path))
     assert answer == {"right": True, "loaded": 2, "compiled": 0}
 
@@ -96,9 +96,9 @@ def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable, place in (("", tmp_path / ".cache" / "fastmlp"), ("/somewhere", Path("/somewhere/fastmlp"))):
         monkeypatch.setenv("XDG_CACHE_HOME", variable)
-        assert cache.cache_folder.__wrapped__().parent == place
+        assert store.cache_folder.__wrapped__().parent == place
     monkeypatch.setenv("FASTMLP_CACHE_DIR", "/elsewhere")
-    assert cache.cache_folder.__wrapped__().parent == Path("/elsewhere")
+    assert store.cache_folder.__wrapped__().parent == Path("/elsewhere")
 
 
 def test_others_can_compile_after_kernels_were_loaded() -> None:
@@ -140,14 +140,25 @@ def test_editing_any_source_of_the_kernels_is_another_folder(tmp_path: Path) -> 
     assert names[-1] == names[-2]  # the last edit was of a file that ends up in no kernel
 
 
+def test_another_processor_is_another_folder() -> None:
+    """In a home that several machines share; NUMBA_CPU_NAME stands for another one."""
+    names = [processes.call(name_of_folder, **environment) for environment in ({}, {}, {"NUMBA_CPU_NAME": "generic"})]
+    assert names[0] == names[1] != names[2]
+
+
+def name_of_folder() -> str:
+    """Return the folder's name."""
+    return store.cache_folder().name
+
+
 def names_after_edits(files: list[str]) -> list[str]:
     """Append a comment to one file after the other; return the folder's name before and after each."""
-    names = [cache.cache_folder().name]
+    names = [store.cache_folder().name]
     for file in files:
         with (processes.ROOT / "fastmlp" / file).open("a", encoding="utf-8") as stream:
             stream.write("\n# edited\n")
-        cache.cache_folder.cache_clear()
-        names.append(cache.cache_folder().name)
+        store.cache_folder.cache_clear()
+        names.append(store.cache_folder().name)
     return names
 
 

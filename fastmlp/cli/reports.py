@@ -15,7 +15,7 @@ from rich.table import Table
 
 import fastmlp
 from fastmlp.backends import available_backends
-from fastmlp.backends.numba.cache import cache_folder
+from fastmlp.backends.numba.store import cache_folder
 from fastmlp.cli.comparison import Comparison, Row, Settings, describe
 from fastmlp.cli.problem import Problem
 from fastmlp.network import MLP

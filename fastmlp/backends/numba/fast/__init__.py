@@ -31,7 +31,7 @@ from fastmlp.backends.numba.calls import (
 )
 from fastmlp.backends.numba.fast import kernels
 from fastmlp.backends.numba.fast.room import Purpose, Room
-from fastmlp.backends.numba.simd import library
+from fastmlp.backends.numba.simd.registers import host
 from fastmlp.backends.numba.simd.threads import GIVEN_UP
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
@@ -53,7 +53,7 @@ class FastBackend:
     def __init__(self, spec: NetworkSpec, *, threads: int | None = None) -> None:
         self.spec = spec
         self.threads = threads
-        library.load(spec.dtype)
+        host()  # so that what an environment says wrongly is an error now
         self._dtype, self._n_outputs = np.dtype(spec.dtype), spec.n_outputs
         self._nothing = np.empty(0, spec.dtype)
         self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)

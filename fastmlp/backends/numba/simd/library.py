@@ -15,6 +15,8 @@ from fastmlp.backends.numba.simd import passes, threads, tiles  # noqa: F401  th
 from fastmlp.backends.numba.simd.leaf import LEAVES
 from fastmlp.backends.numba.simd.registers import Registers, host
 
+LEAVES_ENTRY = "leaves"
+
 
 def module_of(registers: Registers, dtype: str, triple: str) -> ir.Module:
     """Return all leaves in LLVM's language, for a processor with such registers."""
@@ -30,7 +32,7 @@ def load(dtype: str) -> Any:
     """Make the leaves of a dtype known to kernels; called before a kernel is compiled or loaded that calls them."""
     with global_compiler_lock:
         codegen = cpu_target.target_context.codegen()
-        library = kept(f"leaves {dtype} {host()}", codegen, lambda: _compiled(codegen, dtype))
+        library = kept(LEAVES_ENTRY, dtype, codegen, lambda: _compiled(codegen, dtype))
     for leaf in LEAVES.values():
         llvm.add_symbol(leaf.symbol(dtype), library.get_pointer_to_function(leaf.symbol(dtype)))
     return library

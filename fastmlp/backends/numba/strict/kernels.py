@@ -356,4 +356,4 @@ def update(net: Any, steps: Any, trainee: Any, step: int, rule: int) -> None:
     apply_rule(rule, net.flat, trainee.gradient, trainee.s, trainee.t, steps.coefficients[step])
 
 
-ENTRY_POINTS = (cached(evaluate), cached(train))
+ENTRY_POINTS = tuple(cached(kernel, kind="strict kernels") for kernel in (evaluate, train))
