@@ -175,7 +175,7 @@ def compute(dtypes: list[str], places: list[str]) -> dict[str, list[str]]:
 def compute_with_a_bug(bug: str) -> str:
     """Plant a bug, and compute in float32: it should not return."""
     _BUGS[bug]()
-    library.kept = lambda name, codegen, make: make()  # type: ignore[assignment]  # noqa: ARG005  not into the cache
+    library.kept = lambda name, dtype, codegen, make: make()  # type: ignore[assignment]  # noqa: ARG005  not into the cache
     compute(["float32"], ["before", "after"])
     return "it survived"
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP
-from fastmlp.backends.numba import store
+from fastmlp.backends.numba import store, warming
 from fastmlp.backends.numba.fast import kernels as fast_kernels
 from fastmlp.backends.numba.strict import kernels as strict_kernels
 from tests import bounds, processes, small_kernels
@@ -114,6 +114,32 @@ def load_and_compile() -> list[Any]:
     total = numba.njit(lambda x: np.sort(np.concatenate((x, x))).sum())(np.arange(3.0))
     difference = np.abs(net.predict(np.eye(3)) - net.with_backend("naive").predict(np.eye(3))).max()
     return [total, bool(difference <= bounds.gamma(8, "float32"))]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_after_a_warm_up_nothing_is_compiled_or_loaded_any_more(strict: bool) -> None:
+    assert processes.call(use_all_after_a_warm_up, strict) == {"before": True, "more": []}
+
+
+def use_all_after_a_warm_up(strict: bool) -> dict[str, Any]:
+    """Warm up, and return whether all is ready, and what entries all that a network can be asked for needed then."""
+    warmth = warming.warm_up("float32", strict=strict)
+    known = set(store.journal)
+    X = np.eye(8, 3, dtype="float32")
+    for loss, Y in (("mse", np.ones((8, 2))), ("cross_entropy", np.arange(8) % 2)):
+        output = "softmax" if loss == "cross_entropy" else "identity"
+        net = MLP((3, 4, 2), "tanh", output, loss, backend="numba", strict=strict, seed=0, dropout=0.5, l2=0.1)
+        for weights in (None, np.ones(8)):
+            net.fit(X, Y, epochs=1, sample_weight=weights, validation_data=(X, Y), optimizer="sgd")
+            net.loss(X, Y, weights)
+            net.loss_and_gradient(X, Y, weights)
+            net.input_gradient(X, Y, weights)
+        for rows in (X, X[:1], X.tolist()):
+            net.predict(rows)
+            net.hidden_activations(rows)
+        X.flags.writeable = False
+        net.predict(X[:1])
+    return {"before": not warmth.missing, "more": sorted(set(store.journal) - known)}
 
 
 def test_what_jitted_code_alone_may_call_python_cannot() -> None:

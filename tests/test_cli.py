@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ import pytest
 from typer.testing import CliRunner
 
 import fastmlp
+from fastmlp.backends.numba import store, warming
+from fastmlp.backends.numba.crew import available_processors
+from fastmlp.backends.numba.simd.registers import host
 from fastmlp.backends.numpy import NumpyBackend
 from fastmlp.cli import comparison, main, reports
 from fastmlp.cli.commands import app
@@ -205,7 +209,77 @@ def test_info_names_versions_and_places() -> None:
     assert facts["fastmlp"] == fastmlp.__version__
     assert facts["backends"] == "naive, numpy, numba"
     assert "kernel cache" in done.stdout
-    assert "bits" in done.stdout
+    assert f"{8 * host().width} bits: {host().kind('float32').lanes} lanes of float32, " in done.stdout
+    assert facts["threads"].startswith(f"{available_processors()} usable of ")
+
+
+def state_of_kernels(words: Sequence[str], folder: Path) -> list[str]:
+    """Return what the command says of the kernels in a cache folder."""
+    done = subprocess.run(
+        [*COMMAND, *words],
+        env=os.environ | {"FASTMLP_CACHE_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_warmup_compiles_what_is_missing_and_info_tells(tmp_path: Path) -> None:
+    assert main(["warmup"]) == 0
+    folder = Path(shutil.copytree(store.cache_folder(), tmp_path / store.cache_folder().name))
+    for path in folder.iterdir():
+        if "-float32-" not in path.name or "strict" in path.name:
+            path.unlink()
+    assert "fast kernels  float32 warm, float64 cold" in state_of_kernels(["info"], tmp_path)
+    for path in folder.glob("leaves-*"):
+        path.unlink()
+    facts = state_of_kernels(["info"], tmp_path)
+    assert facts[-2:] == [
+        "fast kernels  float32 warm but for leaves, float64 cold",
+        "strict ones   float32 cold, float64 cold",
+    ]
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    assert facts[-3] == f"kernels kept  4 files, {size:.1f} MB; 0 files, 0.0 MB of other versions or processors"
+    assert facts[-4] == f"kernel cache  {folder}"
+    for done in ("compiled leaves; found evaluate, train, answer", "found leaves, evaluate, train, answer"):
+        first, second = state_of_kernels(["warmup", "--dtype", "float32"], tmp_path)
+        assert re.fullmatch(rf"float32: {done} \(\d+\.\d s\)\.", first)
+        assert second == f"Kept in {folder}."
+
+
+def test_warmup_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def recorded(dtype: str, *, strict: bool) -> warming.Warmth:
+        asked.append((dtype, strict))
+        return warming.Warmth(("train",), ("evaluate",), 1.25, ())
+
+    monkeypatch.setattr(warming, "warm_up", recorded)
+    for words in ("", "--dtype both", "--strict --dtype float64"):
+        assert main(["warmup", *words.split()]) == 0
+    assert asked == [("float32", False), ("float32", False), ("float64", False), ("float64", True)]
+    assert "strict float64: compiled train; found evaluate (1.2 s)." in capsys.readouterr().out.splitlines()
+
+
+def test_kernels_that_cannot_be_kept_are_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(warming, "warm_up", lambda *_, **__: warming.Warmth(("train",), (), 1.0, ("train",)))
+    assert main(["warmup", "--dtype", "both"]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "They could not be kept: the next process compiles again."
+
+
+def test_info_without_a_home_says_that_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("there is no home directory")
+
+    monkeypatch.setattr(store, "cache_folder", homeless)
+    done = CliRunner().invoke(app, ["info"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "kernel cache  none: there is no home directory"
 
 
 # ---- bad input
@@ -251,6 +325,7 @@ BAD = {
     "compare --target y": "--target needs --data",
     "compare --backend cuda": "backend is 'cuda'; expected one of naive, numpy, numba",
     "check --loss mse": "--loss needs --data",
+    "warmup --dtype int": "--dtype is 'int'; expected one of float32, float64, both",
 }
 
 
@@ -297,7 +372,7 @@ def test_warnings_are_one_line(
 def test_help_is_there_for_everything() -> None:
     done = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    for name in ("compare", "train", "check", "info"):
+    for name in ("compare", "train", "check", "warmup", "info"):
         assert name in done.stdout + done.stderr
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
 

@@ -40,6 +40,10 @@ def test_training_without_numba_does_not_import_it(backend: str) -> None:
     assert brought_in(program) == []
 
 
+def test_the_command_does_not_import_numba_before_it_is_needed() -> None:
+    assert "numba" not in brought_in("import fastmlp.cli.commands")
+
+
 def test_kernels_that_are_loaded_need_nothing_that_compiling_needs() -> None:
     """Numba imports all that it knows when it gets ready to compile; that takes longer than all else."""
     program = "import fastmlp; net = fastmlp.MLP((1, 2, 1), backend='numba'); net.fit([[1.0]], [2.0])"

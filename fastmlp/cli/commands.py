@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from fastmlp._names import check_name
 from fastmlp.backends import AUTO
 from fastmlp.cli import BAD_INPUT, comparison, reports
 from fastmlp.cli.problem import Problem, digits, from_csv
@@ -20,7 +21,9 @@ from fastmlp.errors import DivergedError
 from fastmlp.gradcheck import check_gradients
 from fastmlp.network import MLP
 from fastmlp.optimizers import as_optimizer
+from fastmlp.spec import DTYPES
 
+BOTH = "both"
 CHECKED_ROWS = 32
 
 app = typer.Typer(
@@ -180,9 +183,24 @@ def check(
 
 
 @app.command()
+def warmup(
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="float32, float64 or both.")] = "float32",
+    *,
+    strict: Annotated[bool, typer.Option("--strict", help="The strict kernels, not the fast ones.")] = False,
+) -> None:
+    """Compile the kernels ahead and keep them; exit code 1 if they cannot be kept."""
+    with _one_line_errors():
+        name = check_name("--dtype", dtype, (*DTYPES, BOTH))
+        all_kept = reports.warming(DTYPES if name == BOTH else (name,), strict=strict)
+    if not all_kept:
+        raise typer.Exit(1)
+
+
+@app.command()
 def info() -> None:
-    """Show versions, processor, threads and the place of the kernel cache."""
-    reports.information()
+    """Show versions, processor, threads, and which kernels are compiled and kept."""
+    with _one_line_errors():
+        reports.information()
 
 
 @contextmanager

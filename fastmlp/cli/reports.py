@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
-import llvmlite.binding as llvm
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 import fastmlp
+from fastmlp._text import counted
 from fastmlp.backends import available_backends
-from fastmlp.backends.numba.store import cache_folder
 from fastmlp.cli.comparison import Comparison, Row, Settings, describe
 from fastmlp.cli.problem import Problem
 from fastmlp.network import MLP
+from fastmlp.spec import DTYPES
 
 HASH_DIGITS = 8
 
@@ -112,35 +112,71 @@ def training_ends(problem: Problem, net: MLP) -> None:
     text(f"{problem.metric.capitalize()}: {train} of the training rows, {test} of the test rows.")
 
 
+def warming(dtypes: Sequence[str], *, strict: bool) -> bool:
+    """Have all kernels of some dtypes compiled, print what that was, and return whether all of them are kept."""
+    from fastmlp.backends.numba import store  # noqa: PLC0415  Numba is slow to import
+    from fastmlp.backends.numba.warming import warm_up  # noqa: PLC0415
+
+    all_kept = True
+    for dtype in dtypes:
+        warmth = warm_up(dtype, strict=strict)
+        done = [f"{verb} {', '.join(names)}" for verb, names in warmth.told if names]
+        text(f"{'strict ' if strict else ''}{dtype}: {'; '.join(done)} ({warmth.seconds:.1f} s).")
+        all_kept &= not warmth.missing
+    text(f"Kept in {store.cache_folder()}." if all_kept else "They could not be kept: the next process compiles again.")
+    return all_kept
+
+
 def information() -> None:
-    """Print versions, processor, threads and the place of the kernel cache."""
+    """Print versions, processor, threads, and the kernel cache."""
     for name, value in _facts():
         text(f"{name:14}{value}")
 
 
 def _facts() -> Iterator[tuple[str, str]]:
+    import llvmlite.binding as llvm  # noqa: PLC0415  slow to import, as is Numba, which the registers need
+
+    from fastmlp.backends.numba.crew import available_processors  # noqa: PLC0415
+    from fastmlp.backends.numba.simd.registers import host  # noqa: PLC0415
+
     yield "fastmlp", fastmlp.__version__
     for package in ("numpy", "numba", "llvmlite"):
         yield package, version(package)
     yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "system", f"{platform.system()} {platform.release()}"
     yield "processor", f"{llvm.get_host_cpu_name()} ({platform.machine()})"
-    yield "vector width", f"{_vector_bits()} bits"
-    yield "threads", f"{_usable_threads()} usable of {os.cpu_count()}"
+    lanes = [f"{host().kind(dtype).lanes} lanes of {dtype}" for dtype in DTYPES]
+    yield "vector width", f"{8 * host().width} bits: {', '.join(lanes)}"
+    yield "threads", f"{available_processors()} usable of {os.cpu_count()}"
     yield "backends", ", ".join(available_backends())
-    yield "kernel cache", str(cache_folder())
+    yield from _kernel_facts()
 
 
-def _vector_bits() -> int:
-    """Return the width of the widest vector registers that the processor computes with."""
-    features = llvm.get_host_cpu_features()
-    widths = {"avx512f": 512, "avx": 256}
-    return max((bits for feature, bits in widths.items() if features.get(feature)), default=128)
+def _kernel_facts() -> Iterator[tuple[str, str]]:
+    from fastmlp.backends.numba import store, warming  # noqa: PLC0415
+
+    try:
+        yield "kernel cache", str(store.cache_folder())
+        own, others = store.sizes()
+    except (OSError, RuntimeError) as problem:
+        yield "kernel cache", f"none: {problem}"
+        return
+    yield "kernels kept", f"{_files(own)}; {_files(others)} of other versions or processors"
+    for name, strict in (("fast kernels", False), ("strict ones", True)):
+        expected = warming.kernels(strict=strict)
+        states = [f"{dtype} {_state(warming.missing(dtype, strict=strict), expected)}" for dtype in DTYPES]
+        yield name, ", ".join(states)
 
 
-def _usable_threads() -> int:
-    """Return how many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _files(sizes: Sequence[int]) -> str:
+    return f"{counted(len(sizes), 'file')}, {sum(sizes) / 1e6:.1f} MB"
+
+
+def _state(missing: Sequence[str], kernels: Sequence[str]) -> str:
+    """Return whether kernels are warm, or what is still to be compiled."""
+    if not missing:
+        return "warm"
+    return "cold" if len(missing) == len(kernels) else f"warm but for {' and '.join(missing)}"
 
 
 def _described(problem: Problem) -> str:
