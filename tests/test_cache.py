@@ -142,14 +142,6 @@ def use_all_after_a_warm_up(strict: bool) -> dict[str, Any]:
     return {"before": not warmth.missing, "more": sorted(set(store.journal) - known)}
 
 
-def test_what_jitted_code_alone_may_call_python_cannot() -> None:
-    """It has no form for Python; without a check the call would end the process."""
-    for _ in range(2):
-        with pytest.raises(TypeError, match="jitted code alone may call this kernel"):
-            fast_kernels.field(np.zeros(40, np.int64), 0, 0)
-        fast_kernels.field.compile((numba.typeof(np.zeros(40, np.int64)), numba.int64, numba.int64))
-
-
 # --- which sources an entry depends on ---
 
 SHARED = ("elementary.py", "activations.py", "losses.py", "optimizers.py", "dropout.py")

@@ -18,7 +18,6 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from fastmlp.backends.numba import compiling, store
-from fastmlp.backends.numba.jit import callable_from_python
 
 _OURS = "fastmlp.backends.numba."
 
@@ -108,7 +107,7 @@ def kept(name: str, dtype: str, codegen: Any, make: Callable[[], Any]) -> Any:
 
 
 def cached(dispatcher: Any, needs: Callable[[str], object] | None = None, *, kind: str = "kernels") -> Any:
-    """Make a jitted function an entry point: Python may call it, and what it compiles to is kept.
+    """Make a jitted function an entry point: what it compiles to is kept.
 
     Parameters
     ----------
@@ -119,6 +118,5 @@ def cached(dispatcher: Any, needs: Callable[[str], object] | None = None, *, kin
         What a user is told that is being compiled.
     """
     if hasattr(dispatcher, "py_func"):  # not where NUMBA_DISABLE_JIT leaves plain functions
-        callable_from_python(dispatcher)
         dispatcher._cache = KernelCache(dispatcher.py_func, kind, needs)  # noqa: SLF001  as njit(cache=True) does
     return dispatcher
