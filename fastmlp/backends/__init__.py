@@ -81,13 +81,13 @@ class Choice:
     reason: str
 
 
-# Seconds, measured with the benchmarks of this project on one core of a server with AVX2 and rounded to one
+# Seconds, measured with the benchmarks of this project on one core of a server and rounded to one
 # digit: only their order of magnitude enters the choice.
 _NUMPY_LAYER_STEP = 2e-5  # the calls that one layer makes in a training step
 _NUMPY_MULTIPLY_ADD = 5e-11
-_NUMBA_STEP = 1e-6
-_NUMBA_MULTIPLY_ADD = 1e-10
-_NUMBA_START = 10.0  # importing, and compiling where nothing is cached yet
+_NUMBA_STEP = 5e-7
+_NUMBA_MULTIPLY_ADD = 2e-11
+_NUMBA_START = 5.0  # importing, and compiling where nothing is cached yet
 
 
 def choose(backend: str, spec: NetworkSpec, work: Work) -> Choice:
