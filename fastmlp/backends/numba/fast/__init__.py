@@ -59,6 +59,7 @@ class FastBackend:
         self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
         self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Indices]] | None = None
+        self._few: list[tuple[Array, Array]] = []
         self._free: dict[Purpose, list[Room]] = {purpose: [] for purpose in Purpose}
 
     # ---- the contract
@@ -78,17 +79,22 @@ class FastBackend:
             with self._room(Purpose.EVALUATING, len(X)) as room:
                 self._evaluate(room, parameters.flat, samples_of(self.spec, X, None, None), out)
             return True
-        room = self._borrow(Purpose.EVALUATING, _FEW_ROWS, 1)
-        finite = kernels.answer(room.layout.answering, parameters.flat, X, room.memory.values, out)
-        self._free[Purpose.EVALUATING].append(room)
-        return bool(finite)
+        try:
+            layers, values = memory = self._few.pop()  # as in `_borrow`
+        except IndexError:
+            layers, values = memory = self._memory_for_few(_FEW_ROWS)
+        finite: bool = kernels.direct_answer(self._dtype)(layers, parameters.flat, X, values, out)
+        self._few.append(memory)
+        return finite
 
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
         """Return what answers for up to `n_rows` rows."""
-        room, flat = Room(self.spec, Purpose.EVALUATING, n_rows), parameters.flat
+        flat = parameters.flat
         if n_rows <= _FEW_ROWS:
-            layers, values = room.layout.answering, room.memory.values
-            return lambda X, out: bool(kernels.answer(layers, flat, X, values, out))
+            layers, values = self._memory_for_few(n_rows)
+            direct = kernels.direct_answer(self._dtype)
+            return lambda X, out: direct(layers, flat, X, values, out)
+        room = Room(self.spec, Purpose.EVALUATING, n_rows)
         is_laid_out = False
 
         def respond(X: Array, out: Array) -> bool:
@@ -158,7 +164,7 @@ class FastBackend:
         steps = stripes(len(samples.X), room.layout.block_rows)
         network = room.evaluation(flat, steps.stops - steps.starts, measuring=measuring)
         last = room.layout.layers[-1]
-        span = (int(laying_out), last.a, last.row)
+        span = (int(laying_out), last.a, last.stride)
         kernels.evaluate(network, samples, steps, self._nobody, room.memory, span, KEEP_ALL, out)
         losses: Array = steps.losses
         return losses
@@ -230,6 +236,11 @@ class FastBackend:
             yield room
         finally:
             self._free[purpose].append(room)
+
+    def _memory_for_few(self, n_rows: int) -> tuple[Array, Array]:
+        """Return what `kernels.answer` takes of the layers, and memory, for a few rows."""
+        room = Room(self.spec, Purpose.EVALUATING, n_rows)
+        return room.layout.answering, room.memory.values
 
     def _borrow(self, purpose: Purpose, n_rows: int, n_threads: int) -> Room:
         try:

@@ -5,8 +5,10 @@ What a step consists of is written down beforehand (`program`); here it is done.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
 
 from fastmlp.backends.numba.cache import cached
@@ -118,7 +120,7 @@ def perform(  # noqa: PLR0915  one branch a call
         elif code == _GATHER:
             n_in, first = samples.X.shape[1], steps.starts[number] + call[1]
             for i in range(call[2]):
-                passes.copy(ahead(inputs, steps.order[first + i] * n_in), ahead(values, call[3] + i * n_in), n_in)
+                passes.copy(ahead(inputs, steps.order[first + i] * n_in), ahead(values, call[3] + i * call[4]), n_in)
         elif code == _TARGETS:
             gather_targets(call, network, samples, steps, number, memory)
         elif code == _MEASURE:
@@ -260,3 +262,18 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
 
 
 ENTRY_POINTS = tuple(cached(kernel, library.load) for kernel in (evaluate, train, answer))
+
+
+@cache
+def direct_answer(dtype: Any) -> Any:
+    """Return `answer` for a dtype without the dispatcher before it, which takes as long as a small network.
+
+    Nothing is checked there: all arrays must be what `answer` takes, of this dtype and C-contiguous.
+    """
+    numbers = numba.from_dtype(dtype)
+    rows = numba.types.Array(numbers, 2, "C")
+    flat = numba.types.Array(numbers, 1, "C")
+    layers = numba.types.Array(numba.int64, 2, "C")
+    signature = (layers, flat, rows, flat, rows)
+    answer.compile(signature)  # type: ignore[attr-defined]
+    return answer.overloads[signature].entry_point  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ _ALIGNMENT = 64  # bytes: a line of the cache
 _STRIPE_BYTES = 128 * 1024  # of rows that go through all layers together: half a small second-level cache
 _BLOCK_BYTES = 512 * 1024  # of rows whose activations and deltas are kept until the gradient has them
 _FEWEST_BLOCK_ROWS = 512  # below them products would read the weights too often
+_SPREAD_BYTES = 512
 _CHUNK_ROWS = 48  # of a panel, whose gradient is used as soon as it is there: a whole number of tiles and registers
 
 
@@ -90,7 +91,8 @@ class Layer:
     number: int
     fan_in: int
     fan_out: int
-    row: int
+    row: int  # its outputs, padded to whole registers
+    stride: int  # from one row of activations to the next
     in_row: int
     activation: int
     is_softmax: bool
@@ -108,6 +110,12 @@ def padded(size: int, dtype: str) -> int:
     """Return a size rounded up to whole registers."""
     n = lanes(dtype)
     return -(-size // n) * n
+
+
+def _spread(row: int, dtype: str) -> int:
+    """Return how far apart rows are kept: not a multiple of 512 bytes, lest a column share few sets of a cache."""
+    n_bytes = row * np.dtype(dtype).itemsize
+    return row + lanes(dtype) if n_bytes % _SPREAD_BYTES == 0 else row
 
 
 def _panels(row: int, n_rows: int, width: int, n_lanes: int, start: int) -> list[Panel]:
@@ -151,11 +159,12 @@ class Layout:
         self.zeros, self.one = self._reserve(self.panel_width), self._reserve(1)
         states = (self._reserve(n_weights) if training else 0 for _ in range(3))
         self.gradient, self.first_state, self.second_state = states
-        self.y = self._reserve(self.block_rows * self.layers[-1].row)
+        self.y = self._reserve(self.block_rows * self.layers[-1].stride)
         self._zeroed = self._size  # what must begin as zeros ends here
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
-        self.x, self.x_row = self._reserve(self.block_rows * spec.n_inputs), spec.n_inputs
+        self.x_row = _spread(spec.n_inputs, spec.dtype)
+        self.x = self._reserve(self.block_rows * self.x_row)
         for layer in self.layers:
             self._place_rows(layer)
 
@@ -164,9 +173,10 @@ class Layout:
         spec, layers, start, transposed = self.spec, [], 0, 0
         for number, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, spec.all_activations, strict=True)):
             row, in_row = padded(fan_out, spec.dtype), padded(fan_in, spec.dtype)
+            stride = _spread(row, spec.dtype)
             layers.append(
                 Layer(
-                    *(number, fan_in, fan_out, row, in_row, ACTIVATION_CODES[name]),
+                    *(number, fan_in, fan_out, row, stride, in_row, ACTIVATION_CODES[name]),
                     is_softmax=name == SOFTMAX,
                     is_identity=name == "identity",
                     panels=_panels(row, fan_in + 1, self.panel_width, self.lanes, start),
@@ -183,7 +193,7 @@ class Layout:
 
     def _place_rows(self, layer: Layer) -> None:
         """Reserve what every row has of a layer; Z is apart where the derivative, or softmax, needs it."""
-        size, is_last = self.block_rows * layer.row, layer is self.layers[-1]
+        size, is_last = self.block_rows * layer.stride, layer is self.layers[-1]
         layer.a = layer.z = layer.dropped = self._reserve(size)
         if is_last or self.spec.all_activations[layer.number] in _NEEDS_Z:
             layer.z = self._reserve(size)
@@ -218,7 +228,7 @@ class Layout:
     def rows_of(self, memory: Memory, layer: int, n: int) -> Array:
         """Return the first n rows of a layer's activations, a view."""
         own = self.layers[layer]
-        rows: Array = memory.values[own.a : own.a + n * own.row].reshape(n, own.row)[:, : own.fan_out]
+        rows: Array = memory.values[own.a : own.a + n * own.stride].reshape(n, own.stride)[:, : own.fan_out]
         return rows
 
     @cached_property

@@ -33,7 +33,7 @@ _codes: Any = map(np.int64, range(19))
     SCALE,  # delta, first row, rows, size, width
     MULTIPLY,  # x, y, out, n
     DROP,  # factors, rows, size, width, layer, first row of the batch
-    GATHER,  # first row of the batch, rows, x
+    GATHER,  # first row of the batch, rows, x, x_row
     TARGETS,  # first row of the batch, rows, y, y_row, first row of the block
     UPDATE,  # w, g, s, t, n, how many of them are weights
     TRANSPOSE,  # w, w_row, m, vectors, t, t_row
@@ -67,7 +67,7 @@ class Writer:
         calls = [*self._forward(0, n, 0, in_place=True)]
         if measuring:
             last = self.layout.layers[-1]
-            calls.insert(0, (TARGETS, 0, n, self.layout.y, last.row, 0))
+            calls.insert(0, (TARGETS, 0, n, self.layout.y, last.stride, 0))
             calls += [self._measure(0, n, 0, last.z), (CHECK, 1, False)]
         return [*calls, (END,)]
 
@@ -98,62 +98,64 @@ class Writer:
     def _stripe(self, first: int, n: int, before: int, stripe: int) -> Iterator[Call]:
         """Take n rows, from the block's row `first` on, through all layers and back; `before` is the block's first."""
         layout, last = self.layout, self.layout.layers[-1]
-        x, y = layout.x + first * layout.x_row, layout.y + first * last.row
-        yield GATHER, before + first, n, x
-        yield TARGETS, before + first, n, y, last.row, first
+        x, y = layout.x + first * layout.x_row, layout.y + first * last.stride
+        yield GATHER, before + first, n, x, layout.x_row
+        yield TARGETS, before + first, n, y, last.stride, first
         yield from self._forward(first, n, before)
-        z, a, delta = (part + first * last.row for part in (last.z, last.a, last.delta))
+        z, a, delta = (part + first * last.stride for part in (last.z, last.a, last.delta))
         yield self._measure(first, n, stripe, delta)
         if last.is_softmax:
-            yield SOFTMAX_DELTA, a, y, delta, n, last.row, layout.is_linked
+            yield SOFTMAX_DELTA, a, y, delta, n, last.stride, layout.is_linked
         elif not layout.is_linked and not last.is_identity:
-            yield DERIVATIVE, z, a, delta, n * last.row, last.activation
-        yield SCALE, delta, first, n, last.fan_out, last.row
+            yield DERIVATIVE, z, a, delta, n * last.stride, last.activation
+        yield SCALE, delta, first, n, last.fan_out, last.stride
         for layer, below in zip(layout.layers[:0:-1], layout.layers[-2::-1], strict=True):
-            start = first * below.row
-            yield from self._back_product(layer, first, n, below.delta + start, below.row)
+            start = first * below.stride
+            yield from self._back_product(layer, first, n, below.delta + start, below.stride)
             if self.dropping:
-                yield MULTIPLY, below.delta + start, below.factors + start, below.delta + start, n * below.row
+                yield MULTIPLY, below.delta + start, below.factors + start, below.delta + start, n * below.stride
             z, a, delta = (part + start for part in (below.z, below.a, below.delta))
-            yield DERIVATIVE, z, a, delta, n * below.row, below.activation
+            yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
 
     def _measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
         layout, last = self.layout, self.layout.layers[-1]
-        z, a, y = (part + first * last.row for part in (last.z, last.a, layout.y))
-        return MEASURE, z, a, y, slopes, first, n, last.fan_out, last.row, layout.loss_case, stripe
+        z, a, y = (part + first * last.stride for part in (last.z, last.a, layout.y))
+        return MEASURE, z, a, y, slopes, first, n, last.fan_out, last.stride, layout.loss_case, stripe
 
     def _forward(self, first: int, n: int, before: int, *, in_place: bool = False) -> Iterator[Call]:
         """Take n rows through all layers; `before` is the batch's row that is the block's first."""
         layout = self.layout
-        source, source_row = 0 if in_place else layout.x + first * layout.x_row, layout.x_row
+        source, source_row = layout.x + first * layout.x_row, layout.x_row
+        if in_place:
+            source, source_row = 0, layout.layers[0].fan_in
         for layer in layout.layers:
-            z, a = layer.z + first * layer.row, layer.a + first * layer.row
+            z, a = layer.z + first * layer.stride, layer.a + first * layer.stride
             for panel in layer.panels:
                 w = layout.weights + panel.start
                 bias = w + layer.fan_in * panel.width
                 code = FROM_INPUTS if in_place and not layer.number else PRODUCT
                 yield (
                     *(code, source, source_row, 1, w, panel.width, bias, 0),
-                    *(z + panel.column, layer.row, layer.fan_in, n, panel.vectors),
+                    *(z + panel.column, layer.stride, layer.fan_in, n, panel.vectors),
                 )
             if layer.is_softmax:
-                yield SOFTMAX, z, a, n, layer.fan_out, layer.row
+                yield SOFTMAX, z, a, n, layer.fan_out, layer.stride
             elif not layer.is_identity or z != a:
-                yield ACTIVATE, z, a, n * layer.row, layer.activation
-            source, source_row = a, layer.row
+                yield ACTIVATE, z, a, n * layer.stride, layer.activation
+            source, source_row = a, layer.stride
             if self.dropping and layer.number < len(layout.layers) - 1:
-                factors, dropped = layer.factors + first * layer.row, layer.dropped + first * layer.row
-                yield DROP, factors, n, layer.fan_out, layer.row, layer.number, before + first
-                yield MULTIPLY, a, factors, dropped, n * layer.row
+                factors, dropped = layer.factors + first * layer.stride, layer.dropped + first * layer.stride
+                yield DROP, factors, n, layer.fan_out, layer.stride, layer.number, before + first
+                yield MULTIPLY, a, factors, dropped, n * layer.stride
                 source = dropped
 
     def _back_product(self, layer: Layer, first: int, n: int, out: int, out_row: int) -> Iterator[Call]:
         """Write delta @ W.T of a layer."""
-        delta = layer.delta + first * layer.row
+        delta = layer.delta + first * layer.stride
         for panel in layer.transposed_panels:
             t = self.layout.transposed + panel.start
             yield (
-                *(PRODUCT, delta, layer.row, 1, t, panel.width, self.layout.zeros, 0),
+                *(PRODUCT, delta, layer.stride, 1, t, panel.width, self.layout.zeros, 0),
                 *(out + panel.column, out_row, layer.fan_out, n, panel.vectors),
             )
 
@@ -186,19 +188,19 @@ class Writer:
         inputs, inputs_row = layout.x, layout.x_row
         if layer.number:
             below = layout.layers[layer.number - 1]
-            inputs, inputs_row = below.dropped if self.dropping else below.a, below.row
+            inputs, inputs_row = below.dropped if self.dropping else below.a, below.stride
         start, start_row = (g, width) if adding else (layout.zeros, 0)
         delta = layer.delta + panel.column
         rows = min(stop, layer.fan_in) - first
         if rows > 0:
             yield (
-                *(PRODUCT, inputs + first, 1, inputs_row, delta, layer.row, start, start_row),
+                *(PRODUCT, inputs + first, 1, inputs_row, delta, layer.stride, start, start_row),
                 *(g, width, n, rows, panel.vectors),
             )
         if stop > layer.fan_in:  # the bias, whose input is one
             start += rows * start_row
             yield (
-                *(PRODUCT, layout.one, 0, 0, delta, layer.row, start, start_row),
+                *(PRODUCT, layout.one, 0, 0, delta, layer.stride, start, start_row),
                 *(g + rows * width, width, n, 1, panel.vectors),
             )
 
