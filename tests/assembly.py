@@ -129,7 +129,8 @@ def calls(lines: tuple[str, ...]) -> set[str]:
 _FUSED = re.compile(r"^\s+(?:vfn?m(?:add|sub)\d*[sp][sd]|fn?m(?:add|sub|la|ls)(?:\.\w+)?)\s")
 _ON_STACK = re.compile(
     r"%[xyz]mm\d+.*\(%rsp|\(%rsp.*%[xyz]mm"  # x86, computing with what lies there included
-    r"|^\s+(?:st|ld)\w*\s+[qdsv]\d+.*\[(?:sp|x29)\b"  # ARM
+    # ARM; with another register as its index, x29 is a base like any other.
+    r"|^\s+(?:st|ld)\w*\s+[qdsv]\d+.*\[(?:sp\b|x29\]|x29, #)"
 )
 _X86_ARITHMETIC = r"add|sub|mul|div|sqrt|max|min|fn?m(?:add|sub)\d+|cmp\w*|u?comi|hadd|round|rndscale"
 _DOUBLE = re.compile(

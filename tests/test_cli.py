@@ -241,7 +241,7 @@ def test_warmup_compiles_what_is_missing_and_info_tells(tmp_path: Path) -> None:
         "strict ones   float32 cold, float64 cold",
     ]
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    assert facts[-3] == f"kernels kept  4 files, {size:.1f} MB; 0 files, 0.0 MB of other versions or processors"
+    assert facts[-3] == f"kernels kept  3 files, {size:.1f} MB; 0 files, 0.0 MB of other versions or processors"
     assert facts[-4] == f"kernel cache  {folder}"
     for done in ("compiled leaves; found evaluate, train, answer", "found leaves, evaluate, train, answer"):
         first, second = state_of_kernels(["warmup", "--dtype", "float32"], tmp_path)

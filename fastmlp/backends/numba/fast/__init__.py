@@ -196,8 +196,9 @@ class FastBackend:
         sizes: Indices,
     ) -> int:
         largest = int(sizes.max(initial=1))
-        n_threads = self._threads_for(largest, span)
-        with self._room(purpose, largest, n_threads) as room:
+        most = self._threads_for(largest, span)
+        with self._room(purpose, largest, most) as room:
+            n_threads = min(most, -(-largest // room.layout.stripe_rows))  # one without a stripe would only wait
             networks = room.training(
                 parameters.flat, sizes, learning=span[2] != NO_UPDATE, key=key, n_threads=n_threads
             )

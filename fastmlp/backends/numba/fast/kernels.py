@@ -17,12 +17,13 @@ from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import library, passes
 from fastmlp.backends.numba.simd.leaf import ahead, pointer
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
-from fastmlp.backends.numba.simd.tiles import panel_product, row_product, transpose
+from fastmlp.backends.numba.simd.tiles import panel_product, product_of_rows, product_over_rows, row_product, transpose
 
 _PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = program.PRODUCT, program.ACTIVATE, program.DERIVATIVE, program.SOFTMAX
 _SOFTMAX_DELTA, _MEASURE, _SCALE, _MULTIPLY = program.SOFTMAX_DELTA, program.MEASURE, program.SCALE, program.MULTIPLY
-_DROP, _GATHER, _TARGETS, _UPDATE = program.DROP, program.GATHER, program.TARGETS, program.UPDATE
-_FROM_INPUTS, _TRANSPOSE = program.FROM_INPUTS, program.TRANSPOSE
+_DROP, _PLACES, _TARGETS, _UPDATE = program.DROP, program.PLACES, program.TARGETS, program.UPDATE
+_FROM_INPUTS, _OF_ROWS, _OVER_ROWS = program.FROM_INPUTS, program.OF_ROWS, program.OVER_ROWS
+_TRANSPOSE = program.TRANSPOSE
 _CHECK, _MEET, _PENALISE, _HAND_OUT = program.CHECK, program.MEET, program.PENALISE, program.HAND_OUT
 _WIDTH = program.WIDTH
 _FIRST: Any = np.int64(0)  # of Python's integers, Numba compiles a function anew for each value
@@ -101,6 +102,13 @@ def perform(  # noqa: PLR0915  one branch a call
                 call[11],
                 call[12],
             )
+        elif code in (_OF_ROWS, _OVER_ROWS):
+            a, places = ahead(inputs, call[1]), ahead(pointer(memory.places), call[2])
+            b, init, c = ahead(values, call[3]), ahead(values, call[5]), ahead(values, call[7])
+            if code == _OF_ROWS:
+                product_of_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
+            else:
+                product_over_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
         elif code == _UPDATE:
             w, g, s, t = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3]), ahead(values, call[4])
             if l2 == 0.0 and decay == 0.0:
@@ -117,10 +125,10 @@ def perform(  # noqa: PLR0915  one branch a call
         elif code == _DERIVATIVE:
             z, a, delta = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3])
             passes.multiply_derivative(z, a, delta, call[4], call[5])
-        elif code == _GATHER:
+        elif code == _PLACES:
             n_in, first = samples.X.shape[1], steps.starts[number] + call[1]
             for i in range(call[2]):
-                passes.copy(ahead(inputs, steps.order[first + i] * n_in), ahead(values, call[3] + i * call[4]), n_in)
+                memory.places[call[3] + i] = steps.order[first + i] * n_in
         elif code == _TARGETS:
             gather_targets(call, network, samples, steps, number, memory)
         elif code == _MEASURE:
@@ -270,6 +278,8 @@ def direct_answer(dtype: Any) -> Any:
 
     Nothing is checked there: all arrays must be what `answer` takes, of this dtype and C-contiguous.
     """
+    if numba.config.DISABLE_JIT:
+        return answer  # which says that leaves need it
     numbers = numba.from_dtype(dtype)
     rows = numba.types.Array(numbers, 2, "C")
     flat = numba.types.Array(numbers, 1, "C")

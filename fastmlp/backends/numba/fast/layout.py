@@ -39,12 +39,14 @@ class Memory(NamedTuple):
     """What a call computes in.
 
     `values`, of the network's dtype, holds everything that has an offset; `shares`, float64, a row's part of its batch;
-    `losses`, float64, those of stripes of rows; `meeting`, integers, is where threads meet.
+    `losses`, float64, those of stripes of rows; `places`, integers, where the X of a block's rows begin; `meeting`,
+    integers, is where threads meet.
     """
 
     values: Any
     shares: Any
     losses: Any
+    places: Any
     meeting: Any
 
 
@@ -163,8 +165,6 @@ class Layout:
         self._zeroed = self._size  # what must begin as zeros ends here
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
-        self.x_row = _spread(spec.n_inputs, spec.dtype)
-        self.x = self._reserve(self.block_rows * self.x_row)
         for layer in self.layers:
             self._place_rows(layer)
 
@@ -217,7 +217,8 @@ class Layout:
         values[: self._zeroed] = 0.0
         values[self.one] = 1.0
         stripes = -(-self.block_rows // self.stripe_rows)
-        return Memory(values, np.zeros(self.block_rows), np.zeros(stripes), np.zeros(N_INTEGERS, np.int64))
+        places, meeting = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS))
+        return Memory(values, np.zeros(self.block_rows), np.zeros(stripes), places, meeting)
 
     def network(self, flat: Array, table: Array, entries: Array) -> Network:
         """Return the network with these parameters and programs."""

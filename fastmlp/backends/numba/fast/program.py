@@ -20,7 +20,7 @@ import numpy as np
 from fastmlp.backends.numba.fast.layout import Layer, Layout
 
 # The calls, and what stands behind each: offsets in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(19))
+_codes: Any = map(np.int64, range(21))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -33,7 +33,9 @@ _codes: Any = map(np.int64, range(19))
     SCALE,  # delta, first row, rows, size, width
     MULTIPLY,  # x, y, out, n
     DROP,  # factors, rows, size, width, layer, first row of the batch
-    GATHER,  # first row of the batch, rows, x, x_row
+    OF_ROWS,  # a as in FROM_INPUTS, place of the first row, b, b_row, init, init_row, c, c_row, k, m, vectors
+    OVER_ROWS,  # the same
+    PLACES,  # first row of the batch, rows, first row of the block
     TARGETS,  # first row of the batch, rows, y, y_row, first row of the block
     UPDATE,  # w, g, s, t, n, how many of them are weights
     TRANSPOSE,  # w, w_row, m, vectors, t, t_row
@@ -98,8 +100,8 @@ class Writer:
     def _stripe(self, first: int, n: int, before: int, stripe: int) -> Iterator[Call]:
         """Take n rows, from the block's row `first` on, through all layers and back; `before` is the block's first."""
         layout, last = self.layout, self.layout.layers[-1]
-        x, y = layout.x + first * layout.x_row, layout.y + first * last.stride
-        yield GATHER, before + first, n, x, layout.x_row
+        y = layout.y + first * last.stride
+        yield PLACES, before + first, n, first
         yield TARGETS, before + first, n, y, last.stride, first
         yield from self._forward(first, n, before)
         z, a, delta = (part + first * last.stride for part in (last.z, last.a, last.delta))
@@ -123,19 +125,22 @@ class Writer:
         return MEASURE, z, a, y, slopes, first, n, last.fan_out, last.stride, layout.loss_case, stripe
 
     def _forward(self, first: int, n: int, before: int, *, in_place: bool = False) -> Iterator[Call]:
-        """Take n rows through all layers; `before` is the batch's row that is the block's first."""
+        """Take n rows through all layers; `before` is the batch's row that is the block's first.
+
+        Their X are read where they are: wherever `PLACES` found them, or one after the other.
+        """
         layout = self.layout
-        source, source_row = layout.x + first * layout.x_row, layout.x_row
-        if in_place:
-            source, source_row = 0, layout.layers[0].fan_in
+        source, source_row = 0, layout.layers[0].fan_in
         for layer in layout.layers:
             z, a = layer.z + first * layer.stride, layer.a + first * layer.stride
             for panel in layer.panels:
                 w = layout.weights + panel.start
                 bias = w + layer.fan_in * panel.width
-                code = FROM_INPUTS if in_place and not layer.number else PRODUCT
+                A: Call = (PRODUCT, source, source_row, 1)
+                if not layer.number:
+                    A = (FROM_INPUTS, source, source_row, 1) if in_place else (OF_ROWS, 0, first)
                 yield (
-                    *(code, source, source_row, 1, w, panel.width, bias, 0),
+                    *(*A, w, panel.width, bias, 0),
                     *(z + panel.column, layer.stride, layer.fan_in, n, panel.vectors),
                 )
             if layer.is_softmax:
@@ -185,16 +190,16 @@ class Writer:
         """Write, or add to, the gradient of a chunk."""
         layout, width = self.layout, panel.width
         g = self._place(panel, first, thread, kept=kept)
-        inputs, inputs_row = layout.x, layout.x_row
+        A: Call = (OVER_ROWS, first, 0)
         if layer.number:
             below = layout.layers[layer.number - 1]
-            inputs, inputs_row = below.dropped if self.dropping else below.a, below.stride
+            A = (PRODUCT, (below.dropped if self.dropping else below.a) + first, 1, below.stride)
         start, start_row = (g, width) if adding else (layout.zeros, 0)
         delta = layer.delta + panel.column
         rows = min(stop, layer.fan_in) - first
         if rows > 0:
             yield (
-                *(PRODUCT, inputs + first, 1, inputs_row, delta, layer.stride, start, start_row),
+                *(*A, delta, layer.stride, start, start_row),
                 *(g, width, n, rows, panel.vectors),
             )
         if stop > layer.fan_in:  # the bias, whose input is one

@@ -8,6 +8,8 @@ whichever rows are computed beside it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,19 +19,37 @@ from fastmlp.backends.numba.simd.lanes import Choice, Lanes, intrinsic_call
 from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
 
 
-def _tile(code: Code, rows: int, vectors: int, operands: tuple[Any, ...]) -> None:
-    """Write a micro-kernel: 2 rows vectors lanes k operations; `operands` as of `panel_product`, but for m."""
-    a, a_row, a_column, b, b_row, init, init_row, c, c_row, k_stop = operands
+@dataclass(frozen=True)
+class _Matrix:
+    """A, as tiles read it: where the rows of a tile begin, and how far along k the next number is.
+
+    `head` gives the pointer to a row's first number; from there, the number at k is k times `step` ahead, or as far as
+    stands in a table.
+    """
+
+    head: Callable[[Code, Any], Any]
+    step: Any
+    table: Any = None
+
+    def from_row(self, code: Code, first: Any) -> _Matrix:
+        """Return the same without the rows before one."""
+        return replace(self, head=lambda inner, row: self.head(inner, code.add(first, row)))
+
+
+def _tile(code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, ...]) -> None:
+    """Write a micro-kernel: 2 rows vectors lanes k operations; `operands` are b to k of `panel_product`."""
+    b, b_row, init, init_row, c, c_row, k_stop = operands
     builder, lanes = code.builder, code.kind.lanes
     starts = [
         [code.load(init, code.add(code.mul(init_row, i), j * lanes)) for j in range(vectors)] for i in range(rows)
     ]
-    heads = [code.at(a, code.mul(a_row, i)) for i in range(rows)]
+    heads = [A.head(code, code.whole(i)) for i in range(rows)]
     before, loop = builder.block, builder.function.append_basic_block("k")
     builder.branch(loop)
     builder.position_at_end(loop)
-    k, place, row_of_b = builder.phi(INT), builder.phi(INT), builder.phi(b.type)
+    k, row_of_b, moving = builder.phi(INT), builder.phi(b.type), builder.phi(INT)
     sums = [[builder.phi(code.kind.vector) for _ in row] for row in starts]
+    place = moving if A.table is None else code.scalar(A.table, k)
     vectors_of_b = [code.load(row_of_b, j * lanes) for j in range(vectors)]
     added = []
     for head, own in zip(heads, sums, strict=True):
@@ -38,8 +58,8 @@ def _tile(code: Code, rows: int, vectors: int, operands: tuple[Any, ...]) -> Non
     following = code.add(k, 1)
     for phi, start, then in (
         (k, code.whole(0), following),
-        (place, code.whole(0), code.add(place, a_column)),
         (row_of_b, b, code.at(row_of_b, b_row)),
+        (moving, code.whole(0), code.add(moving, A.step)),
     ):
         phi.add_incoming(start, before)
         phi.add_incoming(then, loop)
@@ -60,24 +80,32 @@ def _fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
     return Lanes(a.builder, a.kind, intrinsic_call(a.builder, f"fmuladd.{a.kind.suffix}", a.value, b.value, c))
 
 
-def _rows(code: Code, vectors: int, m: Any, operands: tuple[Any, ...]) -> None:
+def _rows(code: Code, vectors: int, m: Any, A: _Matrix, operands: tuple[Any, ...]) -> None:
     """Write the loops over the rows of a panel: tiles of full height, then of the smaller ones."""
-    a, a_row, a_column, b, b_row, init, init_row, c, c_row, k = operands
+    b, b_row, init, init_row, c, c_row, k = operands
     done: Any = code.whole(0)
     for height in code.tile.rows[vectors]:
         stop = code.add(done, code.mul(code.builder.sdiv(code.sub(m, done), code.whole(height)), height))
         with code.loop(stop, height, done) as i:
-            own = (
-                *(code.at(a, code.mul(i, a_row)), a_row, a_column, b, b_row),
-                *(code.at(init, code.mul(i, init_row)), init_row, code.at(c, code.mul(i, c_row)), c_row, k),
-            )
-            _tile(code, height, vectors, own)
+            starts = code.at(init, code.mul(i, init_row)), init_row, code.at(c, code.mul(i, c_row)), c_row
+            _tile(code, height, vectors, A.from_row(code, i), (b, b_row, *starts, k))
         done = stop
 
 
-def _call_rows(code: Code, vectors: int, m: Any, operands: list[Any]) -> None:
-    """Call the loops over the rows, a function of their own: together, compilers run out of registers for addresses."""
-    code.call(f"rows_of_{vectors}", lambda inner, m, *own: _rows(inner, vectors, m, own), m, *operands)
+def _product(code: Code, n_of_a: int, matrix: Callable[..., _Matrix], arguments: tuple[Any, ...]) -> None:
+    """Write a product of one panel, a function of its own for each number of vectors.
+
+    Together, compilers run out of registers for addresses. The first `n_of_a` arguments are A, as `matrix` takes them.
+    """
+    *operands, m, vectors = arguments
+
+    def write(n: int) -> None:
+        def rows(inner: Code, m: Any, *own: Any) -> None:
+            _rows(inner, n, m, matrix(*own[:n_of_a]), own[n_of_a:])
+
+        code.call(f"rows_of_{n}", rows, m, *operands)
+
+    code.switch(vectors, {n: partial(write, n) for n in code.tile.rows})
 
 
 @leaf("v ii v i v i v i iii")
@@ -97,8 +125,35 @@ def panel_product(code: Code, *arguments: Any) -> None:
     k, m, vectors
         All at least 1; `vectors` at most those of a panel (`registers.Tile`).
     """
-    *operands, m, vectors = arguments
-    code.switch(vectors, {n: partial(_call_rows, code, n, m, operands) for n in code.tile.rows})
+
+    def matrix(a: Any, a_row: Any, a_column: Any) -> _Matrix:
+        return _Matrix(lambda inner, row: inner.at(a, inner.mul(row, a_row)), a_column)
+
+    _product(code, 3, matrix, arguments)
+
+
+@leaf("v q v i v i v i iii")
+def product_of_rows(code: Code, *arguments: Any) -> None:
+    """Do what `panel_product` does for an A whose row i begins `places[i]` numbers after `a`: any rows of a matrix.
+
+    Arguments are a and places, then as there. So a batch is multiplied where its samples are: their way from memory
+    is hidden behind the arithmetic.
+    """
+
+    def matrix(a: Any, places: Any) -> _Matrix:
+        return _Matrix(lambda inner, row: inner.at(a, inner.scalar(places, row)), code.whole(1))
+
+    _product(code, 2, matrix, arguments)
+
+
+@leaf("v q v i v i v i iii")
+def product_over_rows(code: Code, *arguments: Any) -> None:
+    """Do the same for the transpose of such rows: entry (i, j) of A is i numbers after `places[j]`."""
+
+    def matrix(a: Any, places: Any) -> _Matrix:
+        return _Matrix(lambda inner, row: inner.at(a, row), code.whole(0), places)
+
+    _product(code, 2, matrix, arguments)
 
 
 # ---- one row and weights as the user has them, for networks that are asked a single question
