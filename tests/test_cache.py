@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ import pytest
 from fastmlp import MLP
 from fastmlp.backends.numba import store, warming
 from fastmlp.backends.numba.fast import kernels as fast_kernels
+from fastmlp.backends.numba.strict import elementwise
 from fastmlp.backends.numba.strict import kernels as strict_kernels
 from tests import bounds, processes, small_kernels
 
@@ -99,6 +101,20 @@ def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         assert store.cache_folder.__wrapped__().parent == place
     monkeypatch.setenv("FASTMLP_CACHE_DIR", "/elsewhere")
     assert store.cache_folder.__wrapped__().parent == Path("/elsewhere")
+
+
+NUMBERED = re.compile(r"B\d+v\d+")
+"""What Numba puts into the name of a compiled function so that it has one of its own, in this process."""
+
+
+@pytest.mark.parametrize(("loops", "n_arrays"), [(elementwise.activate, 2), (elementwise.multiply_derivative, 3)])
+def test_compiled_functions_differ_by_more_than_a_number(loops: Any, n_arrays: int) -> None:
+    """A linker takes one for another of the same name, and kernels of several processes have numbered theirs anew."""
+    signature = (numba.int64, *[numba.types.Array(numba.float32, 1, "C")] * n_arrays)
+    loops.compile(signature)
+    names = re.findall(r'^define [^@]*@"?([^"(\s]+)', loops.inspect_llvm(signature), re.MULTILINE)
+    assert len(names) > 8
+    assert len({NUMBERED.sub("", name) for name in names}) == len(names)
 
 
 def test_others_can_compile_after_kernels_were_loaded() -> None:

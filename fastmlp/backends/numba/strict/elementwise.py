@@ -22,22 +22,30 @@ _IDENTITY, _SIGMOID, _TANH, _RELU, _LEAKY_RELU, _ELU, _SELU, _SOFTPLUS, _GELU, _
 SOFTMAX = ACTIVATION_CODES[activations.SOFTMAX]
 
 
+def _named(loop: Callable[..., None], function: Callable[..., Any]) -> Any:
+    """Compile a loop under its function's name.
+
+    A linker takes compiled functions of one name for the same, and Numba's names hold the qualified name, the types,
+    and a number that another process gives to another function: kernels kept by two processes would mix them up.
+    """
+    loop.__qualname__ = f"loop_over_{function.__name__}"
+    return exact(loop)
+
+
 def _forward_loop(function: Callable[[Any], Any]) -> Any:
-    @exact
     def loop(Z: Any, A: Any) -> None:
         for i in range(Z.size):
             A[i] = function(np.float64(Z[i]))
 
-    return loop
+    return _named(loop, function)
 
 
 def _derivative_loop(function: Callable[[Any, Any], Any]) -> Any:
-    @exact
     def loop(Z: Any, A: Any, delta: Any) -> None:
         for i in range(Z.size):
             delta[i] = np.float64(delta[i]) * function(np.float64(Z[i]), np.float64(A[i])) + 0.0
 
-    return loop
+    return _named(loop, function)
 
 
 _sigmoid, _sigmoid_derivative = _forward_loop(sigmoid), _derivative_loop(activations.sigmoid_derivative)
