@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastmlp.backends.numba.jit import exact
+from fastmlp.backends.numba.simd import dots as narrow
 from fastmlp.backends.numba.simd import library, passes, tiles
 from fastmlp.backends.numba.simd.leaf import ahead, pointer
 
@@ -27,6 +28,19 @@ def panel_product(A: Any, places: Any, B: Any, init: Any, C: Any, sizes: Any) ->
 def row_product(a: Any, W: Any, b: Any, z: Any, k: int, size: int) -> None:
     """Write z = b + a W."""
     tiles.row_product(pointer(a), pointer(W), pointer(b), pointer(z), k, size)
+
+
+@exact
+def dots(A: Any, W: Any, init: Any, C: Any, sizes: Any) -> None:
+    """Write C = init + A W.T; `sizes` are the rows' distances in A, W and C, then k, m and columns."""
+    a_row, w_row, c_row, k, m, columns = sizes
+    narrow.dots(pointer(A), a_row, pointer(W), w_row, pointer(init), pointer(C), c_row, k, m, columns)
+
+
+@exact
+def row_dots(a: Any, W: Any, b: Any, z: Any, k: int, columns: int) -> None:
+    """Write z = b + a W."""
+    narrow.row_dots(pointer(a), pointer(W), pointer(b), pointer(z), k, columns)
 
 
 @exact
@@ -76,3 +90,9 @@ def softmax(z: Any, a: Any, size: int) -> None:
 def is_finite(x: Any) -> int:
     """Return 1 if all numbers are finite, else 0."""
     return passes.is_finite(pointer(x), x.size)
+
+
+@exact
+def rows_are_finite(x: Any, size: int) -> int:
+    """Return 1 if the first `size` numbers of all rows are finite, else 0."""
+    return passes.rows_are_finite(pointer(x), x.shape[0], size, x.shape[1])

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from fastmlp import dropout
-from fastmlp.backends.numba.simd import tiles
+from fastmlp.backends.numba.simd import dots, tiles
 from fastmlp.backends.numba.simd.registers import host
-from tests import leaf_calls
+from tests import bounds, leaf_calls
 
 TILE = host().tile
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -128,6 +128,55 @@ def test_row_products_are_exact(dtype: str, k: int) -> None:
         assert np.isnan(z[-1]), size
 
 
+# ---- the product of a narrow matrix
+
+
+def narrow_cases(dtype: str) -> list[tuple[int, int, int]]:
+    """Return (columns, registers along k, rows): every number of columns, and rows around every block of them."""
+    columns = range(1, dots.columns_at_most(lanes_of(dtype)) + 1)
+    return list(itertools.product(columns, (1, 2, 5), range(1, 2 * dots._MOST_ROWS + 2)))
+
+
+@both_dtypes
+def test_narrow_products_are_exact(dtype: str) -> None:
+    lanes = lanes_of(dtype)
+    for case in narrow_cases(dtype):
+        columns, registers, m = case
+        k, generator = registers * lanes, np.random.default_rng(case)
+        A, W, init = (whole(generator, dtype, *shape) for shape in ((m, k), (columns, k), (lanes,)))
+        C = np.full(m * (lanes + 3) + 1, np.nan, dtype)
+        sizes = (k + 5, k + 2, lanes + 3, k, m, columns)
+        leaf_calls.dots(spread(A, k + 5), spread(W, k + 2), init, C, sizes)
+        expected = np.tile(init, (m, 1))
+        expected[:, :columns] += A @ W.T
+        assert np.array_equal(C[:-1], spread(expected, lanes + 3), equal_nan=True), case
+        assert np.isnan(C[-1]), case
+
+
+@both_dtypes
+def test_a_row_of_a_narrow_product_has_the_same_bits_everywhere(dtype: str) -> None:
+    """In every row of a block, in none, and read from W as it lies, whose last register along k is incomplete."""
+    lanes = lanes_of(dtype)
+    for columns, registers, m in narrow_cases(dtype):
+        generator = np.random.default_rng((columns, registers, m))
+        size = registers * lanes - 1
+        row = np.zeros(registers * lanes, dtype)
+        row[:size] = generator.standard_normal(size)
+        W = generator.standard_normal((size, columns)).astype(dtype)
+        start, padded = np.zeros(lanes, dtype), np.zeros((columns, registers * lanes), dtype)
+        start[:columns] = generator.standard_normal(columns)
+        padded[:, :size] = W.T
+        C, z = np.full((m, lanes), np.nan, dtype), np.full(lanes + 1, np.nan, dtype)
+        places = (row.size, row.size, lanes, row.size, m, columns)
+        leaf_calls.dots(np.tile(row, m), padded.ravel(), start, C, places)
+        leaf_calls.row_dots(row, W.ravel().copy(), start[:columns].copy(), z, size, columns)
+        assert np.array_equal(C, np.tile(z[:-1], (m, 1))), (columns, registers, m)
+        error = np.abs(z[:columns] - (row[:size].astype(np.float64) @ W + start[:columns]))
+        size_of_sum = np.abs(row[:size]).astype(np.float64) @ np.abs(W) + np.abs(start[:columns])
+        assert (error <= bounds.gamma(row.size + 1, dtype) * size_of_sum).all()
+        assert np.isnan(z[-1])
+
+
 # ---- moving
 
 
@@ -189,3 +238,15 @@ def test_a_single_number_that_is_not_finite_is_found(dtype: str) -> None:
             changed = x.copy()
             changed[place] = value
             assert leaf_calls.is_finite(changed) == 0, (n, place, value)
+
+
+@both_dtypes
+def test_a_number_that_is_not_finite_is_found_in_rows_but_not_behind_them(dtype: str) -> None:
+    lanes = lanes_of(dtype)
+    x = np.full((3, 3 * lanes), np.nan, dtype)
+    x[:, : 2 * lanes] = np.finfo(dtype).max
+    assert leaf_calls.rows_are_finite(x, 2 * lanes) == 1
+    for row, place, value in itertools.product(range(3), range(2 * lanes), (np.nan, np.inf, -np.inf)):
+        changed = x.copy()
+        changed[row, place] = value
+        assert leaf_calls.rows_are_finite(changed, 2 * lanes) == 0, (row, place, value)

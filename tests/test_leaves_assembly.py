@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from llvmlite import ir
 
-from fastmlp.backends.numba.simd import registers, tiles
+from fastmlp.backends.numba.simd import dots, registers, tiles
 from fastmlp.backends.numba.simd.leaf import LEAVES, Code, Leaf
 from tests import assembly
 from tests.assembly import PROCESSORS, PRODUCTS, TILES, Processor
@@ -41,7 +41,7 @@ def planted(processor: Processor, *names: str) -> dict[str, tuple[str, ...]]:
 
 def loops_of_products(functions: dict[str, tuple[str, ...]]) -> dict[str, list[tuple[str, ...]]]:
     """Return the innermost loops of each function that multiplies matrices."""
-    wanted = ("row_product", "rows_of")
+    wanted = ("row_product", "rows_of", "columns_of")
     return {
         name: list(assembly.innermost_loops(lines))
         for name, lines in functions.items()
@@ -74,7 +74,8 @@ def complaints_of_calls(functions: dict[str, tuple[str, ...]]) -> list[str]:
     found = []
     for name, lines in functions.items():
         callees = {callee.removesuffix("@PLT") for callee in assembly.calls(lines)}
-        allowed = YIELDS if name == MEETING else {each for each in functions if each.startswith(f"{name}_rows_of")}
+        parts = f"{name}_rows_of", f"{name}_columns_of"
+        allowed = YIELDS if name == MEETING else {each for each in functions if each.startswith(parts)}
         found += [f"{name} calls {callee}" for callee in callees if callee.removeprefix("_") not in allowed]
     return found
 
@@ -108,6 +109,8 @@ def test_products_stay_in_registers(processor: Processor, dtype: str) -> None:
         assert len(loops[f"fastmlp_panel_product_{dtype}_rows_of_{vectors}"]) >= len(heights)
     row_loops = [loop for loop in loops[f"fastmlp_row_product_{dtype}"] if not is_lane_by_lane(loop)]
     assert len(row_loops) >= len(tiles._ROW_BLOCKS)
+    for columns in range(1, dots.columns_at_most(processor.registers.kind(dtype).lanes) + 1):
+        assert loops[f"fastmlp_dots_{dtype}_columns_of_{columns}"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -149,7 +152,7 @@ def test_a_product_that_is_not_fused_is_seen(processor: Processor, monkeypatch: 
         builder = a.builder
         return a._with(builder.fadd(builder.fmul(a.value, b.value), c))
 
-    monkeypatch.setattr(tiles, "_fused", apart)
+    monkeypatch.setattr(tiles, "fused", apart)
     found = complaints_of_products(planted(processor, *PRODUCTS), fuses=True)
     assert any("does not fuse" in line for line in found)
 
@@ -160,7 +163,7 @@ def test_a_call_of_the_mathematical_library_is_seen(monkeypatch: pytest.MonkeyPa
     def exactly(a: Any, b: Any, c: Any) -> Any:
         return a._with(tiles.intrinsic_call(a.builder, f"fma.{a.kind.suffix}", a.value, b.value, c))
 
-    monkeypatch.setattr(tiles, "_fused", exactly)
+    monkeypatch.setattr(tiles, "fused", exactly)
     (processor,) = (each for each in PROCESSORS if not each.fuses)
     functions = planted(processor, *PRODUCTS)
     assert any("calls fma" in line for line in complaints_of_products(functions, fuses=False))

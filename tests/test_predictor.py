@@ -20,14 +20,17 @@ def network(backend: str, dtype: str = "float32", **options: Any) -> MLP:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_predictor_gives_the_bits_of_predict(backend: str, dtype: str, strict: bool) -> None:
-    net = network(backend, dtype, strict=strict)
+@pytest.mark.parametrize("n_outputs", [1, 2, 3, 5])
+def test_a_predictor_gives_the_bits_of_predict(backend: str, dtype: str, strict: bool, n_outputs: int) -> None:
+    net = MLP((3, 37, n_outputs), "tanh", backend=backend, dtype=dtype, seed=1, strict=strict)
     one, many = net.predictor(), net.predictor(9)
     for x in X.astype(dtype):
         assert (one(x) == net.predict(x[None])[0]).all()
         assert (one(x[None]) == net.predict(x[None])).all()
     assert (many(X) == net.predict(X)).all()
     assert (many(X[:2]) == net.predict(X[:2])).all()
+    if not strict and backend == "numba":
+        assert (many(X)[4:5] == net.predict(X[4:5])).all()  # however many rows there are
 
 
 @pytest.mark.parametrize("rows", [1, 9])
@@ -71,6 +74,27 @@ def test_what_is_not_finite_is_refused(backend: str, dtype: str, rows: int, valu
     x[1] = value
     with pytest.raises(ValueError, match=re.escape(f"X[0, 1] is {value}; expected finite numbers")):
         network(backend, dtype).predictor(rows)(x)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (8, 2)])
+def test_what_is_not_finite_is_refused_where_no_output_shows_it(backend: str, place: tuple[int, int]) -> None:
+    """A unit that is off takes NaN for zero."""
+    net = MLP(SIZES, "relu", backend=backend, seed=1)
+    x = X.astype(np.float32)
+    x[place] = np.nan
+    for answer in (net.predict, net.predictor(9)):
+        with pytest.raises(ValueError, match=re.escape(f"X[{place[0]}, {place[1]}] is nan; expected finite numbers")):
+            answer(x)
+
+
+def test_a_sum_that_overflows_is_no_fault_of_the_input(backend: str) -> None:
+    net = network(backend)
+    net.weights[0][...] = 1e20
+    x = np.full((9, 3), 1e30, np.float32)
+    expected = net.predict(x[:1])[0]
+    assert np.isfinite(expected).all()
+    for answer in (net.predict, net.predictor(9)):
+        assert (np.argmax(answer(x), axis=1) == np.argmax(expected)).all()
 
 
 def test_large_numbers_are_finite(backend: str) -> None:

@@ -133,9 +133,10 @@ class Backend(Protocol):
         """Return the outputs, of shape (n, n_out), in memory of their own."""
 
     def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
-        """Write the outputs to `out` and return whether all of X is finite; else `out` holds nothing of use.
+        """Write the outputs to `out` and return True, or False where not all of X may be finite.
 
-        Here X may hold anything: for a single row, looking at it beforehand would cost as much as the answer.
+        Whoever calls it looks then: if X is finite after all, and a sum has overflown, the outputs are in `out`. X may
+        hold anything: for a single row, looking at it beforehand would cost as much as the answer.
         """
 
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
@@ -163,7 +164,7 @@ class Backend(Protocol):
 
 
 Responder = Callable[[Array, Array], bool]
-"""Writes the outputs for rows X to `out` and returns whether all of X is finite."""
+"""Writes the outputs for rows X to `out` and returns whether all of X is surely finite."""
 
 
 def answer_by_predicting(backend: Backend, parameters: Parameters, X: Array, out: Array) -> bool:

@@ -6,7 +6,6 @@ checker could know, on the other.
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,18 +71,16 @@ class FastBackend:
         return out
 
     def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
-        """Write the outputs and return whether all of X is finite."""
+        """Write the outputs and return whether all of X is surely finite."""
         if len(X) > _FEW_ROWS:
-            if not _is_finite(X):
-                return False
             with self._room(Purpose.EVALUATING, len(X)) as room:
-                self._evaluate(room, parameters.flat, samples_of(self.spec, X, None, None), out)
-            return True
+                finite, _ = self._evaluate(room, parameters.flat, samples_of(self.spec, X, None, None), out)
+            return finite
         try:
             layers, values = memory = self._few.pop()  # as in `_borrow`
         except IndexError:
             layers, values = memory = self._memory_for_few(_FEW_ROWS)
-        finite: bool = kernels.direct_answer(self._dtype)(layers, parameters.flat, X, values, out)
+        finite = bool(kernels.direct_answer(self._dtype)(layers, parameters.flat, X, values, out))
         self._few.append(memory)
         return finite
 
@@ -99,11 +96,10 @@ class FastBackend:
 
         def respond(X: Array, out: Array) -> bool:
             nonlocal is_laid_out
-            if not _is_finite(X):
-                return False
-            self._evaluate(room, flat, samples_of(self.spec, X, None, None), out, laying_out=not is_laid_out)
+            samples = samples_of(self.spec, X, None, None)
+            finite, _ = self._evaluate(room, flat, samples, out, laying_out=not is_laid_out)
             is_laid_out = True
-            return True
+            return finite
 
         return respond
 
@@ -122,7 +118,7 @@ class FastBackend:
         """Return the loss, l2 included."""
         samples = samples_of(self.spec, batch.X, batch.Y, batch.weights)
         with self._room(Purpose.EVALUATING, len(batch.X)) as room:
-            losses = self._evaluate(room, parameters.flat, samples, self._no_outputs, measuring=True)
+            _, losses = self._evaluate(room, parameters.flat, samples, self._no_outputs, measuring=True)
         mean = sum_in_order(losses) / batch.total
         return mean + 0.5 * batch.l2 * sum_of_squares(parameters) if batch.l2 else mean
 
@@ -159,15 +155,17 @@ class FastBackend:
         *,
         measuring: bool = False,
         laying_out: bool = True,
-    ) -> Array:
-        """Run samples forward; write the outputs to `out` if it has rows; return the losses of stripes of them."""
+    ) -> tuple[bool, Array]:
+        """Run samples forward; write the outputs to `out` if it has rows.
+
+        Return whether all is finite that the first layer makes of them, and the losses of stripes of them.
+        """
         steps = stripes(len(samples.X), room.layout.block_rows)
         network = room.evaluation(flat, steps.stops - steps.starts, measuring=measuring)
         last = room.layout.layers[-1]
         span = (int(laying_out), last.a, last.stride)
-        kernels.evaluate(network, samples, steps, self._nobody, room.memory, span, KEEP_ALL, out)
-        losses: Array = steps.losses
-        return losses
+        finite: bool = kernels.evaluate(network, samples, steps, self._nobody, room.memory, span, KEEP_ALL, out)
+        return finite, steps.losses
 
     def _gradients(
         self, purpose: Purpose, parameters: Parameters, batch: Batch, results: tuple[Array, Array], key: Key
@@ -251,8 +249,3 @@ class FastBackend:
         if room is None or not room.layout.serves(n_rows, n_threads):
             room = Room(self.spec, purpose, max(n_rows, _FEWEST_ROWS), n_threads)
         return room
-
-
-def _is_finite(X: Array) -> bool:
-    """Return whether all of X is finite: it is where the sum of squares is, and where not, that may be overflow."""
-    return math.isfinite(np.vdot(X, X)) or bool(np.isfinite(X).all())

@@ -15,6 +15,7 @@ from fastmlp.backends.numba.cache import cached
 from fastmlp.backends.numba.fast import program
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import library, passes
+from fastmlp.backends.numba.simd.dots import dots, row_dots
 from fastmlp.backends.numba.simd.leaf import ahead, pointer
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import panel_product, product_of_rows, product_over_rows, row_product, transpose
@@ -22,9 +23,12 @@ from fastmlp.backends.numba.simd.tiles import panel_product, product_of_rows, pr
 _PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = program.PRODUCT, program.ACTIVATE, program.DERIVATIVE, program.SOFTMAX
 _SOFTMAX_DELTA, _MEASURE, _SCALE, _MULTIPLY = program.SOFTMAX_DELTA, program.MEASURE, program.SCALE, program.MULTIPLY
 _DROP, _PLACES, _TARGETS, _UPDATE = program.DROP, program.PLACES, program.TARGETS, program.UPDATE
-_FROM_INPUTS, _OF_ROWS, _OVER_ROWS = program.FROM_INPUTS, program.OF_ROWS, program.OVER_ROWS
+_FROM_INPUTS, _OF_ROWS, _OVER_ROWS, _DOTS = program.FROM_INPUTS, program.OF_ROWS, program.OVER_ROWS, program.DOTS
 _TRANSPOSE = program.TRANSPOSE
-_CHECK, _MEET, _PENALISE, _HAND_OUT = program.CHECK, program.MEET, program.PENALISE, program.HAND_OUT
+_FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
+    *(program.FINITE, program.CHECK, program.MEET),
+    *(program.PENALISE, program.HAND_OUT),
+)
 _WIDTH = program.WIDTH
 _FIRST: Any = np.int64(0)  # of Python's integers, Numba compiles a function anew for each value
 
@@ -36,17 +40,26 @@ _FIRST: Any = np.int64(0)  # of Python's integers, Numba compiles a function ane
 def pack(moves: Any, flat: Any, values: Any) -> None:
     """Lay parameters, or an optimizer's states, out in panels; padding is zero again, whatever is left there."""
     for i in range(moves.shape[0]):
-        own = ahead(values, moves[i, 1])
-        if moves[i, 2] < moves[i, 3]:
-            passes.fill(own, moves[i, 3], 0.0)
-        passes.copy(ahead(flat, moves[i, 0]), own, moves[i, 2])
+        source, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
+        if n < moves[i, 4]:
+            passes.fill(own, moves[i, 4], 0.0)
+        if step == 1:
+            passes.copy(source, own, n)
+        else:
+            for k in range(n):
+                own[k] = source[k * step]
 
 
 @exact
 def unpack(moves: Any, values: Any, flat: Any) -> None:
     """Write what lies in panels back."""
     for i in range(moves.shape[0]):
-        passes.copy(ahead(values, moves[i, 1]), ahead(flat, moves[i, 0]), moves[i, 2])
+        target, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
+        if step == 1:
+            passes.copy(own, target, n)
+        else:
+            for k in range(n):
+                target[k * step] = own[k]
 
 
 # ---- a step
@@ -73,7 +86,9 @@ def gather_targets(call: Any, network: Any, samples: Any, steps: Any, number: in
 def perform(  # noqa: PLR0915  one branch a call
     row: int, samples: Any, steps: Any, trainee: Any, memory: Any, number: int, how: Any
 ) -> bool:
-    """Do what stands in a program from a row on; return False where it stopped, at a loss that is not finite.
+    """Do what stands in a program from a row on; return False where it met numbers that are not finite.
+
+    There it stops if they are a loss.
 
     `how` is (network, rule, key, number of threads, where the caller's inputs begin).
     """
@@ -82,7 +97,7 @@ def perform(  # noqa: PLR0915  one branch a call
     call = ahead(pointer(network.table), row * _WIDTH)
     l2, decay = steps.l2[number], steps.decay[number]
     coefficients = ahead(pointer(steps.coefficients), number * steps.coefficients.shape[1])
-    loss = 0.0
+    finite, loss = True, 0.0
     if l2 != 0.0:
         loss = penalty(network, memory, l2)
     while True:
@@ -109,6 +124,14 @@ def perform(  # noqa: PLR0915  one branch a call
                 product_of_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
             else:
                 product_over_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
+        elif code == _DOTS:
+            a, w, init, c = (
+                ahead(values, call[1]),
+                ahead(values, call[3]),
+                ahead(values, call[5]),
+                ahead(values, call[6]),
+            )
+            dots(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
         elif code == _UPDATE:
             w, g, s, t = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3]), ahead(values, call[4])
             if l2 == 0.0 and decay == 0.0:
@@ -162,6 +185,8 @@ def perform(  # noqa: PLR0915  one branch a call
         elif code == _MEET:
             if meet(pointer(memory.meeting), n_threads) != 0:
                 return False
+        elif code == _FINITE:
+            finite = passes.rows_are_finite(ahead(values, call[1]), call[2], call[3], call[4]) != 0
         elif code == _PENALISE:
             if l2 != 0.0:
                 passes.add_scaled(ahead(values, call[1]), ahead(values, call[2]), call[3], l2)
@@ -171,7 +196,7 @@ def perform(  # noqa: PLR0915  one branch a call
                 passes.copy(ahead(values, call[1] + i * call[3]), ahead(out, i * call[4]), call[4])
         else:
             steps.losses[number] = loss
-            return True
+            return finite
         call = ahead(call, _WIDTH)
 
 
@@ -226,22 +251,25 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
 
 
 @exact
-def evaluate(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, key: Any, out: Any) -> None:
+def evaluate(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, key: Any, out: Any) -> bool:
     """Run samples forward, a step at a time: write the outputs to `out` if it has rows, and losses if there are Y.
 
-    The samples are taken where they are, in order. `span` is (whether the weights must be laid out first, first row of
-    the outputs in `Memory.values`, how long one is).
+    The samples are taken where they are, in order. Return False if some of the first layer's Z are not finite: all are
+    if the samples and the weights are, unless a sum overflows. `span` is (whether the weights must be laid out first,
+    first row of the outputs in `Memory.values`, how long one is).
     """
     values, X, results = pointer(memory.values), pointer(samples.X), pointer(out)
     n_in, size = samples.X.shape[1], samples.Y.shape[1]
     if span[0] != 0:
         pack(network.moves, pointer(network.flat), ahead(values, network.parts[0]))
+    finite = True
     for number in range(steps.starts.size):
         start = steps.starts[number]
         how = (network, np.int64(-1), key, np.int64(1), ahead(X, start * n_in))
-        perform(network.entries[number], samples, steps, trainee, memory, number, how)
+        finite &= perform(network.entries[number], samples, steps, trainee, memory, number, how)
         for i in range(start, min(steps.stops[number], out.shape[0])):
             passes.copy(ahead(values, span[1] + (i - start) * span[2]), ahead(results, i * size), size)
+    return finite
 
 
 @exact
@@ -249,7 +277,7 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
     """Write the outputs for a few rows X to `out`, from parameters as they are; return whether all of X is finite.
 
     `layers` has a row each: where W and b begin, fan_in, fan_out, z, a, padded size, activation, whether that is
-    softmax. The bits are those of `evaluate`.
+    softmax, whether the layer is narrow. The bits are those of `evaluate`.
     """
     own, x, y, memory = pointer(flat), pointer(X), pointer(out), pointer(values)
     finite = True
@@ -259,7 +287,10 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
         for layer in range(layers.shape[0]):
             row = layers[layer]
             z, a = ahead(memory, row[4]), ahead(memory, row[5])
-            row_product(source, ahead(own, row[0]), ahead(own, row[1]), z, row[2], row[3])
+            if row[9]:
+                row_dots(source, ahead(own, row[0]), ahead(own, row[1]), z, row[2], row[3])
+            else:
+                row_product(source, ahead(own, row[0]), ahead(own, row[1]), z, row[2], row[3])
             if row[8]:
                 passes.softmax(z, a, 1, row[3], row[6])
             else:

@@ -2,7 +2,9 @@
 
 A row of activations is a whole number of registers. A layer's weights lie in panels of a few registers' width, each
 with all its rows one after the other and its biases as the last: what a tile of the product reads is contiguous, and
-so is what an optimizer writes. Padding begins as zeros, and zero weights, biases and deltas stay zero.
+so is what an optimizer writes. A narrow layer, of a few outputs, is kept transposed instead, a row for each output, and
+its biases behind: as columns, nearly all of it would be padding. Padding begins as zeros, and zero weights, biases and
+deltas stay zero.
 
 All offsets count numbers from the start of one array, `Memory.values`; those of panels, from the start of a part of it.
 """
@@ -16,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp import dropout
-from fastmlp.activations import SOFTMAX
+from fastmlp.activations import ACTIVATIONS, SOFTMAX
 from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES
+from fastmlp.backends.numba.simd.dots import columns_at_most
 from fastmlp.backends.numba.simd.passes import loss_case
 from fastmlp.backends.numba.simd.registers import host, lanes
 from fastmlp.backends.numba.simd.threads import N_INTEGERS
@@ -70,20 +73,21 @@ class Network(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """Some columns of a layer's weights, or of their transposed copy.
+    """Some columns of a layer's weights, or of their transpose.
 
     Attributes
     ----------
     column, width, vectors : int
         Its first column, and how many numbers, and registers, it is wide.
-    start : int
-        Its offset in a part.
+    start, row : int
+        Its offset in a part, and how far it is from one of its rows to the next.
     """
 
     column: int
     width: int
     vectors: int
     start: int
+    row: int
 
 
 @dataclass
@@ -99,8 +103,10 @@ class Layer:
     activation: int
     is_softmax: bool
     is_identity: bool
+    is_narrow: bool  # its weights are their transpose: the panels of one are those of the other
     panels: list[Panel]
     transposed_panels: list[Panel]
+    bias: int  # of a narrow layer, their offset in a part
     z: int = 0
     a: int = 0
     dropped: int = 0
@@ -122,7 +128,24 @@ def _spread(row: int, dtype: str) -> int:
 
 def _panels(row: int, n_rows: int, width: int, n_lanes: int, start: int) -> list[Panel]:
     widths = [(column, min(width, row - column)) for column in range(0, row, width)]
-    return [Panel(column, own, own // n_lanes, start + column * n_rows) for column, own in widths]
+    return [Panel(column, own, own // n_lanes, start + column * n_rows, own) for column, own in widths]
+
+
+def _is_narrow(spec: NetworkSpec, number: int) -> bool:
+    """Return whether a layer is narrow: of few outputs, and of inputs that zero weights in their padding stay zero at.
+
+    The padding of activations is the activation of zero, so the gradient with respect to those weights is not zero
+    unless that is.
+    """
+    (fan_in, fan_out), n = spec.shapes[number], lanes(spec.dtype)
+    if number == 0 or fan_out > columns_at_most(n) or fan_in < n:
+        return False
+    return fan_in % n == 0 or ACTIVATIONS[spec.activations[number - 1]].forward(0.0) == 0.0
+
+
+def _narrow_panels(in_row: int, width: int, n_lanes: int, start: int) -> list[Panel]:
+    widths = [(column, min(width, in_row - column)) for column in range(0, in_row, width)]
+    return [Panel(column, own, own // n_lanes, start + column, in_row) for column, own in widths]
 
 
 class Layout:
@@ -173,17 +196,21 @@ class Layout:
         spec, layers, start, transposed = self.spec, [], 0, 0
         for number, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, spec.all_activations, strict=True)):
             row, in_row = padded(fan_out, spec.dtype), padded(fan_in, spec.dtype)
-            stride = _spread(row, spec.dtype)
+            shape, is_narrow = (self.panel_width, self.lanes), _is_narrow(spec, number)
+            if is_narrow:
+                panels = transposed_panels = _narrow_panels(in_row, *shape, start)
+            else:
+                panels = _panels(row, fan_in + 1, *shape, start)
+                transposed_panels = _panels(in_row, row, *shape, transposed)
+                transposed += in_row * row
+            bias = start + fan_out * in_row if is_narrow else 0
             layers.append(
                 Layer(
-                    *(number, fan_in, fan_out, row, stride, in_row, ACTIVATION_CODES[name]),
-                    is_softmax=name == SOFTMAX,
-                    is_identity=name == "identity",
-                    panels=_panels(row, fan_in + 1, self.panel_width, self.lanes, start),
-                    transposed_panels=_panels(in_row, row, self.panel_width, self.lanes, transposed),
+                    *(number, fan_in, fan_out, row, _spread(row, spec.dtype), in_row, ACTIVATION_CODES[name]),
+                    *(name == SOFTMAX, name == "identity", is_narrow, panels, transposed_panels, bias),
                 )
             )
-            start, transposed = start + (fan_in + 1) * row, transposed + in_row * row
+            start += fan_out * in_row + row if is_narrow else (fan_in + 1) * row
         return layers, start, transposed
 
     def _reserve(self, size: int) -> int:
@@ -239,36 +266,47 @@ class Layout:
         for layer in self.layers:
             bias = flat + layer.fan_in * layer.fan_out
             places = (flat, bias, layer.fan_in, layer.fan_out, layer.z, layer.a, layer.row)
-            rows.append((*places, layer.activation, layer.is_softmax))
+            rows.append((*places, layer.activation, layer.is_softmax, layer.is_narrow))
             flat = bias + layer.fan_out
         return np.array(rows, np.int64)
 
     @cached_property
     def weight_runs(self) -> Array:
-        """Where the weights of each panel begin in `values`, and how many numbers they are, biases apart."""
-        panels = ((layer, panel) for layer in self.layers for panel in layer.panels)
-        return np.array([(self.weights + p.start, layer.fan_in * p.width) for layer, p in panels], np.int64)
+        """Where weights lie in `values` one after the other, and how many they are, biases apart."""
+        runs = []
+        for layer in self.layers:
+            if layer.is_narrow:
+                runs.append((layer.panels[0].start, layer.fan_out * layer.in_row))
+            else:
+                runs += [(panel.start, layer.fan_in * panel.width) for panel in layer.panels]
+        return np.array([(self.weights + start, n) for start, n in runs], np.int64)
 
     @cached_property
     def moves(self) -> Array:
-        """What lies where: rows (in the flat parameters, in a part, how many numbers, how many with padding).
+        """What lies where: rows (in the flat parameters, step there, in a part, how many numbers, with padding).
 
         One for each row of each panel.
         """
         rows, flat = [], 0
         for layer in self.layers:
-            for panel in layer.panels:
-                size = min(panel.width, layer.fan_out - panel.column)
-                for k in range(layer.fan_in + 1):
-                    place = panel.start + k * panel.width
-                    rows.append((flat + k * layer.fan_out + panel.column, place, size, panel.width))
-            flat += (layer.fan_in + 1) * layer.fan_out
+            bias = flat + layer.fan_in * layer.fan_out
+            if layer.is_narrow:
+                start, sizes = layer.panels[0].start, (layer.fan_in, layer.in_row)
+                rows += [(flat + j, layer.fan_out, start + j * layer.in_row, *sizes) for j in range(layer.fan_out)]
+                rows.append((bias, 1, layer.bias, layer.fan_out, layer.row))
+            else:
+                for panel in layer.panels:
+                    size = min(panel.width, layer.fan_out - panel.column)
+                    for k in range(layer.fan_in + 1):
+                        place = panel.start + k * panel.row
+                        rows.append((flat + k * layer.fan_out + panel.column, 1, place, size, panel.width))
+            flat = bias + layer.fan_out
         return np.array(rows, np.int64)
 
 
 def _rows_at_once(spec: NetworkSpec, n_rows: int, *, training: bool) -> tuple[int, int]:
     """Return how many rows go through all layers together, and how many are kept for one product of gradients."""
-    numbers = spec.n_inputs + sum(2 * padded(size, spec.dtype) for size in spec.layer_sizes[1:])
+    numbers = sum(2 * padded(size, spec.dtype) for size in spec.layer_sizes[1:])
     row_bytes = numbers * np.dtype(spec.dtype).itemsize
     stripe = max(24, min(192, _STRIPE_BYTES // row_bytes // 24 * 24))  # whole tiles of 4, 6 and 8 rows
     block = max(_FEWEST_BLOCK_ROWS, _BLOCK_BYTES // row_bytes) if training else stripe

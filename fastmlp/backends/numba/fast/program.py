@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.backends.numba.fast.layout import Layer, Layout
+from fastmlp.backends.numba.fast.layout import Layer, Layout, Panel
 
 # The calls, and what stands behind each: offsets in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(21))
+_codes: Any = map(np.int64, range(23))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -35,18 +35,21 @@ _codes: Any = map(np.int64, range(21))
     DROP,  # factors, rows, size, width, layer, first row of the batch
     OF_ROWS,  # a as in FROM_INPUTS, place of the first row, b, b_row, init, init_row, c, c_row, k, m, vectors
     OVER_ROWS,  # the same
+    DOTS,  # a, a_row, w, w_row, init, c, c_row, k, m, columns
     PLACES,  # first row of the batch, rows, first row of the block
     TARGETS,  # first row of the batch, rows, y, y_row, first row of the block
     UPDATE,  # w, g, s, t, n, how many of them are weights
     TRANSPOSE,  # w, w_row, m, vectors, t, t_row
     CHECK,  # number of stripes, whether the loss is complete
     MEET,  # threads wait for each other
+    FINITE,  # z, rows, row, z_row: notes whether all are
     PENALISE,  # g, w, n: adds l2 w to a gradient that nobody will step by
     HAND_OUT,  # source, rows, row, size, first row of the batch: from there to the caller's input gradient
 ) = _codes
 WIDTH = 13
 
 Call = tuple[Any, ...]
+Chunk = tuple[Layer, Panel, int, int]  # rows of a panel, from one up to another; the biases are the row after the last
 
 
 class Writer:
@@ -87,9 +90,9 @@ class Writer:
             single = is_last and not first and learning
             for number, chunk in enumerate(self._chunks()):
                 if number % n_threads == thread:
-                    calls += self._gradient(*chunk, rows, thread, adding=first > 0, kept=not single)
+                    calls += self._gradient(chunk, rows, thread, adding=first > 0, kept=not single)
                     if is_last:
-                        calls += self._update(*chunk, thread, kept=not single) if learning else self._penalise(*chunk)
+                        calls += self._update(chunk, thread, kept=not single) if learning else self._penalise(chunk)
             if self.layout.has_inputs and thread == 0:
                 calls += self._input_gradient(rows, first)
             calls.append((MEET,))
@@ -133,7 +136,13 @@ class Writer:
         source, source_row = 0, layout.layers[0].fan_in
         for layer in layout.layers:
             z, a = layer.z + first * layer.stride, layer.a + first * layer.stride
-            for panel in layer.panels:
+            if layer.is_narrow:
+                w, bias = layout.weights + layer.panels[0].start, layout.weights + layer.bias
+                yield (
+                    *(DOTS, source, source_row, w, layer.in_row, bias),
+                    *(z, layer.stride, layer.in_row, n, layer.fan_out),
+                )
+            for panel in () if layer.is_narrow else layer.panels:
                 w = layout.weights + panel.start
                 bias = w + layer.fan_in * panel.width
                 A: Call = (PRODUCT, source, source_row, 1)
@@ -143,6 +152,8 @@ class Writer:
                     *(*A, w, panel.width, bias, 0),
                     *(z + panel.column, layer.stride, layer.fan_in, n, panel.vectors),
                 )
+            if in_place and not layer.number:  # where X is finite but for an overflow, which the caller looks into
+                yield FINITE, z, n, layer.row, layer.stride
             if layer.is_softmax:
                 yield SOFTMAX, z, a, n, layer.fan_out, layer.stride
             elif not layer.is_identity or z != a:
@@ -158,9 +169,9 @@ class Writer:
         """Write delta @ W.T of a layer."""
         delta = layer.delta + first * layer.stride
         for panel in layer.transposed_panels:
-            t = self.layout.transposed + panel.start
+            t = panel.start + (self.layout.weights if layer.is_narrow else self.layout.transposed)
             yield (
-                *(PRODUCT, delta, layer.stride, 1, t, panel.width, self.layout.zeros, 0),
+                *(PRODUCT, delta, layer.stride, 1, t, panel.row, self.layout.zeros, 0),
                 *(out + panel.column, out_row, layer.fan_out, n, panel.vectors),
             )
 
@@ -172,71 +183,119 @@ class Writer:
 
     # ---- parameters
 
-    def _chunks(self) -> Iterator[tuple[Layer, Any, int, int]]:
-        """Yield (layer, panel, first row, stop); the bias is the row after the last."""
+    def _chunks(self) -> Iterator[Chunk]:
+        """Yield all parameters in chunks; the biases go with the last weights."""
         height = self.layout.chunk_rows
         for layer in self.layout.layers:
             for panel in layer.panels:
+                if layer.is_narrow:
+                    yield layer, panel, 0, layer.fan_out
+                    continue
                 first = 0
                 while first <= layer.fan_in:
                     stop = min(first + height, layer.fan_in + 1)
-                    stop += stop == layer.fan_in  # the bias goes with the last weights
+                    stop += stop == layer.fan_in
                     yield layer, panel, first, stop
                     first = stop
 
-    def _gradient(
-        self, layer: Layer, panel: Any, first: int, stop: int, n: int, thread: int, *, adding: bool, kept: bool
-    ) -> Iterator[Call]:
+    def _place(self, chunk: Chunk, thread: int, *, kept: bool) -> tuple[int, int]:
+        """Return where a chunk's gradient goes, and how far apart its rows are there.
+
+        It is the gradient's own place or, if it is used at once, one that stays in the cache.
+        """
+        _, panel, first, _ = chunk
+        if kept:
+            return self.layout.gradient + panel.start + first * panel.row, panel.row
+        return self.layout.scratch + thread * self.layout.chunk_size, panel.width
+
+    def _bias_place(self, chunk: Chunk, thread: int, *, kept: bool) -> int:
+        """Return the same for the biases of a narrow layer, which are kept behind all of its weights."""
+        layer, panel = chunk[:2]
+        if kept:
+            return self.layout.gradient + layer.bias
+        return self._place(chunk, thread, kept=False)[0] + layer.fan_out * panel.width
+
+    def _gradient(self, chunk: Chunk, n: int, thread: int, *, adding: bool, kept: bool) -> Iterator[Call]:
         """Write, or add to, the gradient of a chunk."""
-        layout, width = self.layout, panel.width
-        g = self._place(panel, first, thread, kept=kept)
+        layer, panel, first, stop = chunk
+        if layer.is_narrow:
+            yield from self._narrow_gradient(chunk, n, thread, adding=adding, kept=kept)
+            return
+        layout = self.layout
+        g, row = self._place(chunk, thread, kept=kept)
         A: Call = (OVER_ROWS, first, 0)
         if layer.number:
-            below = layout.layers[layer.number - 1]
-            A = (PRODUCT, (below.dropped if self.dropping else below.a) + first, 1, below.stride)
-        start, start_row = (g, width) if adding else (layout.zeros, 0)
+            source, source_row = self._source(layer)
+            A = (PRODUCT, source + first, 1, source_row)
+        start, start_row = (g, row) if adding else (layout.zeros, 0)
         delta = layer.delta + panel.column
         rows = min(stop, layer.fan_in) - first
         if rows > 0:
             yield (
                 *(*A, delta, layer.stride, start, start_row),
-                *(g, width, n, rows, panel.vectors),
+                *(g, row, n, rows, panel.vectors),
             )
         if stop > layer.fan_in:  # the bias, whose input is one
             start += rows * start_row
             yield (
                 *(PRODUCT, layout.one, 0, 0, delta, layer.stride, start, start_row),
-                *(g + rows * width, width, n, 1, panel.vectors),
+                *(g + rows * row, row, n, 1, panel.vectors),
             )
 
-    def _place(self, panel: Any, first: int, thread: int, *, kept: bool) -> int:
-        """Return where a chunk's gradient goes: to its own place, or, used at once, to one that stays in the cache."""
-        if kept:
-            return int(self.layout.gradient + panel.start + first * panel.width)
-        return int(self.layout.scratch + thread * self.layout.chunk_size)
+    def _narrow_gradient(self, chunk: Chunk, n: int, thread: int, *, adding: bool, kept: bool) -> Iterator[Call]:
+        layer, panel = chunk[:2]
+        g, row = self._place(chunk, thread, kept=kept)
+        source, source_row = self._source(layer)
+        start, start_row = (g, row) if adding else (self.layout.zeros, 0)
+        yield (
+            *(PRODUCT, layer.delta, 1, layer.stride, source + panel.column, source_row, start, start_row),
+            *(g, row, n, layer.fan_out, panel.vectors),
+        )
+        if panel is layer.panels[-1]:
+            g = self._bias_place(chunk, thread, kept=kept)
+            start = g if adding else self.layout.zeros
+            yield PRODUCT, self.layout.one, 0, 0, layer.delta, layer.stride, start, 0, g, layer.row, n, 1, 1
 
-    def _update(self, layer: Layer, panel: Any, first: int, stop: int, thread: int, *, kept: bool) -> Iterator[Call]:
-        layout, width = self.layout, panel.width
-        start = panel.start + first * width
-        w, s, t = (part + start for part in (layout.weights, layout.first_state, layout.second_state))
-        rows = min(stop, layer.fan_in) - first
-        yield UPDATE, w, self._place(panel, first, thread, kept=kept), s, t, (stop - first) * width, rows * width
+    def _source(self, layer: Layer) -> tuple[int, int]:
+        """Return where the inputs of a layer that is not the first are, and how far apart their rows."""
+        below = self.layout.layers[layer.number - 1]
+        return below.dropped if self.dropping else below.a, below.stride
+
+    def _runs(self, chunk: Chunk, thread: int, *, kept: bool) -> Iterator[tuple[int, int, int, int]]:
+        """Yield what of a chunk lies in one piece: (offset in a part, gradient, numbers, how many of them weights)."""
+        layer, panel, first, stop = chunk
+        g, row = self._place(chunk, thread, kept=kept)
+        if not layer.is_narrow:
+            rows = min(stop, layer.fan_in) - first
+            yield panel.start + first * row, g, (stop - first) * row, rows * row
+            return
+        for j in range(layer.fan_out):
+            yield panel.start + j * panel.row, g + j * row, panel.width, panel.width
+        if panel is layer.panels[-1]:
+            yield layer.bias, self._bias_place(chunk, thread, kept=kept), layer.row, 0
+
+    def _update(self, chunk: Chunk, thread: int, *, kept: bool) -> Iterator[Call]:
+        layout = self.layout
+        for place, g, n, n_weights in self._runs(chunk, thread, kept=kept):
+            w, s, t = (part + place for part in (layout.weights, layout.first_state, layout.second_state))
+            yield UPDATE, w, g, s, t, n, n_weights
+        layer, panel, first, stop = chunk
         if layer.number:
-            yield from self.transposed(layer, panel, first, first + rows)
+            yield from self.transposed(layer, panel, first, min(stop, layer.fan_in))
 
-    def _penalise(self, layer: Layer, panel: Any, first: int, stop: int) -> Iterator[Call]:
-        start = panel.start + first * panel.width
-        n = (min(stop, layer.fan_in) - first) * panel.width
-        yield PENALISE, self.layout.gradient + start, self.layout.weights + start, n
+    def _penalise(self, chunk: Chunk) -> Iterator[Call]:
+        for place, g, _, n_weights in self._runs(chunk, 0, kept=True):
+            if n_weights:
+                yield PENALISE, g, self.layout.weights + place, n_weights
 
     def transposed(self, layer: Layer, panel: Any, first: int, stop: int) -> Iterator[Call]:
-        """Refresh the transposed copy of some rows of a panel; `first` is a multiple of a register's lanes."""
+        """Refresh the transposed copy, if any, of rows of a panel; `first` is a multiple of a register's lanes."""
         layout = self.layout
-        for k in range(first, stop, layout.lanes):
+        for k in range(first, 0 if layer.is_narrow else stop, layout.lanes):
             target = layer.transposed_panels[k // layout.panel_width]
-            t = layout.transposed + target.start + panel.column * target.width + k % layout.panel_width
-            w = layout.weights + panel.start + k * panel.width
-            yield TRANSPOSE, w, panel.width, min(layout.lanes, stop - k), panel.vectors, t, target.width
+            t = layout.transposed + target.start + panel.column * target.row + k % layout.panel_width
+            w = layout.weights + panel.start + k * panel.row
+            yield TRANSPOSE, w, panel.row, min(layout.lanes, stop - k), panel.vectors, t, target.row
 
     def transpose_all(self, first: int) -> list[Call]:
         """Return the program that makes the transposed copies of the layers from `first` on."""

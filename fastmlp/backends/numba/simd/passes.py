@@ -329,3 +329,16 @@ def is_finite(code: Code, x: Any, n: Any) -> Any:
         code.builder.store(code.builder.fadd(code.builder.load(rest), product), rest)
     total = code.builder.fadd(code.lanes(code.builder.load(sums)).sum(), code.builder.load(rest))
     return code.builder.zext(code.builder.fcmp_ordered("==", total, zero), INT)
+
+
+@leaf("v iii", returns="i")
+def rows_are_finite(code: Code, x: Any, rows: Any, size: Any, width: Any) -> Any:
+    """Return 1 if all numbers of padded rows, the first `size` of each `width`, are finite, else 0."""
+    sums = cgutils.alloca_once_value(code.builder, code.lanes(0.0).value)
+    with code.loop(rows) as i:
+        start = code.mul(i, width)
+        with code.loop(size, code.kind.lanes) as j:
+            so_far = code.lanes(code.builder.load(sums))
+            code.builder.store((so_far + code.load(x, code.add(start, j)) * 0.0).value, sums)
+    total = code.lanes(code.builder.load(sums)).sum()
+    return code.builder.zext(code.builder.fcmp_ordered("==", total, ir.Constant(code.kind.scalar, 0.0)), INT)

@@ -54,7 +54,7 @@ def _tile(code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, 
     added = []
     for head, own in zip(heads, sums, strict=True):
         factor = code.splat(code.scalar(head, place))
-        added.append([_fused(factor, vector, so_far) for vector, so_far in zip(vectors_of_b, own, strict=True)])
+        added.append([fused(factor, vector, so_far) for vector, so_far in zip(vectors_of_b, own, strict=True)])
     following = code.add(k, 1)
     for phi, start, then in (
         (k, code.whole(0), following),
@@ -75,7 +75,7 @@ def _tile(code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, 
             code.store(value, c, code.add(code.mul(c_row, i), j * lanes))
 
 
-def _fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
+def fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
     """Return a b + c, rounded once where the processor can: never a call of a library."""
     return Lanes(a.builder, a.kind, intrinsic_call(a.builder, f"fmuladd.{a.kind.suffix}", a.value, b.value, c))
 
@@ -196,7 +196,7 @@ def _row_block(code: Code, operands: tuple[Any, ...], column: Any, vectors: int,
     k, row = builder.phi(INT), builder.phi(w.type)
     sums = [builder.phi(code.kind.vector) for _ in starts]
     factor = code.splat(code.scalar(a, k))
-    added = [_fused(factor, numbers(row, j * lanes), so_far) for j, so_far in enumerate(sums)]
+    added = [fused(factor, numbers(row, j * lanes), so_far) for j, so_far in enumerate(sums)]
     following = code.add(k, 1)
     for phi, start, then in (
         (k, code.whole(0), following),
@@ -224,12 +224,13 @@ def _transposed(code: Code, rows: list[Lanes]) -> list[Lanes]:
         for i in range(n):
             if not i & step:
                 a, b = rows[i], rows[i + step]
-                rows[i], rows[i + step] = (_shuffled(code, a, b, lanes) for lanes in (low, high))
+                rows[i], rows[i + step] = (shuffled(code, a, b, lanes) for lanes in (low, high))
         step *= 2
     return rows
 
 
-def _shuffled(code: Code, a: Lanes, b: Lanes, chosen: list[int]) -> Lanes:
+def shuffled(code: Code, a: Lanes, b: Lanes, chosen: list[int]) -> Lanes:
+    """Return chosen lanes of two registers, those of the second counted on from the first's."""
     mask = ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen)
     return code.lanes(code.builder.shuffle_vector(a.value, b.value, mask))
 
