@@ -37,6 +37,34 @@ def make_batch(spec: NetworkSpec, X: object, Y: object, sample_weight: object = 
     return Batch(inputs, targets, weights, total, spec.l2)
 
 
+def make_sample(spec: NetworkSpec, x: object, y: object) -> tuple[Array, Array | float]:
+    """Return a single sample, checked: x and y as arrays of the spec's dtype, or y as one number.
+
+    A number is the only output, or a class index, which is an int.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` or `y` is not what the network takes.
+    """
+    row = x if _is_plain_row(x, spec.n_inputs, spec.dtype) else check_X(spec, np.asarray(x)[None])[0]
+    domain = LOSSES[spec.loss].domain
+    if domain == "real" and _is_plain_row(y, spec.n_outputs, spec.dtype):
+        return row, y
+    if domain == "distribution" and type(y) is int and 0 <= y < spec.n_outputs:
+        return row, y
+    targets = np.asarray(y)
+    target = check_Y(spec, targets[None] if targets.ndim else targets.reshape(1), 1)
+    return row, int(target[0]) if target.ndim == 1 else target[0]
+
+
+def _is_plain_row(x: object, n: int, dtype: str) -> TypeGuard[Array]:
+    """Return whether x is n finite numbers as backends take them; of very large ones, say no."""
+    return (
+        type(x) is np.ndarray and x.dtype == _NATIVE[dtype] and x.shape == (n,) and math.isfinite(float(np.vdot(x, x)))
+    )
+
+
 def check_X(spec: NetworkSpec, X: object) -> Array:
     """Return X as a C-contiguous array of shape (n_samples, n_in) of the spec's dtype.
 

@@ -13,7 +13,7 @@ import numpy as np
 from fastmlp import metrics as metric_table
 from fastmlp.backends import AUTO, Work, choose, make_backend, resolve
 from fastmlp.backends.base import Backend, Batch
-from fastmlp.data import check_X, is_plain, make_batch
+from fastmlp.data import check_X, is_plain, make_batch, make_sample
 from fastmlp.errors import DivergedError
 from fastmlp.history import EarlyStopping, History
 from fastmlp.online import OnlineLearner
@@ -376,10 +376,9 @@ class MLP:
         >>> losses[-1] < 0.01 * losses[0]
         True
         """
-        targets = np.asarray(y)
-        sample = make_batch(self.spec, np.asarray(x)[None], targets[None] if targets.ndim else targets.reshape(1))
-        learner = self._learner_for(optimizer, takes_labels=sample.Y.ndim == 1)
-        loss = learner.learn(self._backend_for(1), sample)
+        row, target = make_sample(self.spec, x, y)
+        learner = self._learner_for(optimizer, takes_labels=isinstance(target, int))
+        loss = learner.learn(self._backend_for(1), row, target)
         if not math.isfinite(loss):
             raise DivergedError(0, 0, None)
         return loss
@@ -387,6 +386,8 @@ class MLP:
     def _learner_for(self, optimizer: str | Optimizer | None, *, takes_labels: bool) -> OnlineLearner:
         """Return what learns with an optimizer: what there is, unless another is asked for."""
         learner = self._learner
+        if learner is not None and optimizer is None and learner.takes_labels == takes_labels:
+            return learner
         current = SGD() if learner is None else learner.optimizer
         chosen = current if optimizer is None else as_optimizer(optimizer)
         if learner is None or learner.optimizer != chosen or learner.takes_labels != takes_labels:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from fastmlp.backends.base import Backend, Batch, Run, empty_states
+from fastmlp.backends.base import Backend, Learner, Run, empty_states
 from fastmlp.optimizers import Optimizer
-from fastmlp.parameters import Parameters
+from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
 _STEPS = 256  # whose rates and coefficients are computed at once
@@ -35,49 +37,54 @@ class OnlineLearner:
         self, spec: NetworkSpec, parameters: Parameters, optimizer: Optimizer, *, takes_labels: bool, seed: int
     ) -> None:
         self.optimizer, self.takes_labels = optimizer, takes_labels
-        self._optimizer = optimizer.over(_STEPS)
-        self._parameters, self._spec, self._seed = parameters, spec, seed
-        self._X = np.zeros((1, spec.n_inputs), spec.dtype)
-        self._Y = np.zeros(1, np.int64) if takes_labels else np.zeros((1, spec.n_outputs), spec.dtype)
-        self._states = empty_states(spec, optimizer.rule)
-        self._gradient = Parameters.empty(spec)
-        self._powers, self._step, self._done = (1.0, 1.0), 0, 0
-        self._run = self._next_run()
-
-    def _next_run(self) -> Run:
-        rates = self._optimizer.rates(self._step, _STEPS)
-        coefficients, self._powers = self._optimizer.coefficients(rates, self._powers)
+        self._optimizer, self._powers = optimizer.over(_STEPS), (1.0, 1.0)
+        labels, rows = np.zeros(1, np.int64), np.zeros((1, spec.n_outputs), spec.dtype)
         ones = np.ones(_STEPS, np.int64)
-        return Run(
-            parameters=self._parameters,
-            gradient=self._gradient,
-            states=self._states,
-            rule=self.optimizer.rule,
-            X=self._X,
-            Y=self._Y,
+        run = Run(
+            parameters=parameters,
+            gradient=Parameters.empty(spec),
+            states=empty_states(spec, optimizer.rule),
+            rule=optimizer.rule,
+            X=np.zeros((1, spec.n_inputs), spec.dtype),
+            Y=labels if takes_labels else rows,
             weights=None,
             order=np.zeros(1, np.int64),
             starts=np.zeros(_STEPS, np.int64),
             stops=ones,
             totals=ones.astype(np.float64),
-            coefficients=coefficients,
-            decay=self._optimizer.decay(rates),
-            l2=np.full(_STEPS, float(self._spec.l2)),
+            coefficients=np.empty((0, 0)),
+            decay=np.empty(0),
+            l2=np.full(_STEPS, float(spec.l2)),
             losses=np.empty(_STEPS),
-            seed=self._seed,
-            first_step=self._step,
+            seed=seed,
+            first_step=0,
         )
+        self._run, self._done = self._at(run, 0), 0
+        self._learner: Learner | None = None
 
-    def learn(self, backend: Backend, sample: Batch) -> float:
-        """Do one step on a batch of one sample and return its loss before the step.
+    def _at(self, run: Run, first_step: int) -> Run:
+        """Return a run of the steps from one on."""
+        rates = self._optimizer.rates(first_step, _STEPS)
+        coefficients, self._powers = self._optimizer.coefficients(rates, self._powers)
+        return replace(run, coefficients=coefficients, decay=self._optimizer.decay(rates), first_step=first_step)
 
-        It is not finite, and nothing is changed, where the network has diverged.
+    def learn(self, backend: Backend, x: Array, y: Array | float) -> float:
+        """Do one step on a sample, which is all right, and return its loss before the step.
+
+        It is not finite, and nothing is changed, where the network has diverged. The backend is the same at all steps.
         """
-        self._X[...], self._Y[...] = sample.X, sample.Y
+        if self._learner is None:
+            self._learner = backend.learner(self._run)
         if self._done == _STEPS:
-            self._step, self._done = self._step + _STEPS, 0
-            self._run = self._next_run()
-        backend.train(self._run, self._done, self._done + 1)
-        loss = float(self._run.losses[self._done])
+            self._run, self._done = self._at(self._run, self._run.first_step + _STEPS), 0
+        run = self._run
+        run.X[0], run.Y[0] = x, y
+        self._learner.step(run, self._done)
+        loss = float(run.losses[self._done])
         self._done += math.isfinite(loss)
         return loss
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._learner is not None:
+            self._learner.write_states()
+        return self.__dict__ | {"_learner": None}  # like a network's backends

@@ -153,6 +153,7 @@ def use_all_after_a_warm_up(strict: bool) -> dict[str, Any]:
         for rows in (X, X[:1], X.tolist()):
             net.predict(rows)
             net.hidden_activations(rows)
+        net.learn_one(X[0], Y[0])
         X.flags.writeable = False
         net.predict(X[:1])
     return {"before": not warmth.missing, "more": sorted(set(store.journal) - known)}

@@ -36,7 +36,8 @@ ORDER = (
     *("backends.numba.simd.passes", "backends.numba.simd.threads"),
     *("backends.numba.simd.library", "backends.numba.simd.__init__"),
     *("backends.numba.crew", "backends.numba.fast.layout", "backends.numba.fast.program", "backends.numba.fast.room"),
-    *("backends.numba.fast.kernels", "backends.numba.fast.__init__", "backends.numba.__init__"),
+    *("backends.numba.fast.kernels", "backends.numba.fast.learner"),
+    *("backends.numba.fast.__init__", "backends.numba.__init__"),
     "backends.numba.warming",
     "backends.__init__",
     # training, and what a user holds

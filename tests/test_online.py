@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,59 @@ def test_more_steps_than_are_computed_at_once(backend: str, monkeypatch: pytest.
     for x, y in zip(X, Y, strict=True):
         cut.learn_one(x, y, optimizer="adam")
     assert (whole.parameters.flat == cut.parameters.flat).all()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])  # noqa: S301
+def test_a_copy_goes_on_where_the_network_was(backend: str, name: str, copied: Any) -> None:
+    """With the optimizer's state, and without a tie to it."""
+    net = network(backend)
+    for x, y in zip(X[:3], Y[:3], strict=True):
+        net.learn_one(x, y, optimizer=OPTIMIZERS[name])
+    other = copied(net)
+    for x, y in zip(X[3:], Y[3:], strict=True):
+        assert net.learn_one(x, y) == other.learn_one(x, y)
+    assert (net.parameters.flat == other.parameters.flat).all()
+    before = net.parameters.flat.copy()
+    other.learn_one(X[0], Y[0])
+    assert (net.parameters.flat == before).all()
+
+
+def test_what_is_written_to_a_view_counts(backend: str) -> None:
+    net, fresh = network(backend), network(backend)
+    net.learn_one(X[0], Y[0])
+    net.parameters.flat[...] = fresh.parameters.flat
+    assert net.learn_one(X[1], Y[1]) == fresh.learn_one(X[1], Y[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_of_the_dtype_are_taken_like_others(backend: str, dtype: str) -> None:
+    plain, listed = (network(backend, dtype=dtype) for _ in range(2))
+    for x, y in zip(X.astype(dtype), Y.astype(dtype), strict=True):
+        assert plain.learn_one(x, y) == listed.learn_one(x.tolist(), y.tolist())
+    assert (plain.parameters.flat == listed.parameters.flat).all()
+
+
+@pytest.mark.parametrize("wrong", ["x", "y"])
+def test_arrays_of_the_dtype_are_looked_at(backend: str, wrong: str) -> None:
+    net = network(backend)
+    sample = {"x": X[0].astype(np.float32), "y": Y[0].astype(np.float32)}
+    sample[wrong][1] = np.nan
+    before = net.parameters.flat.copy()
+    with pytest.raises(ValueError, match=r"\[0, 1\] is nan; expected finite numbers"):
+        net.learn_one(**sample)
+    sample[wrong][1] = 1e30  # finite, if its square is not
+    if wrong == "x":
+        assert np.isfinite(net.learn_one(**sample))
+    else:
+        assert (net.parameters.flat == before).all()
+
+
+@pytest.mark.parametrize("label", [-1, 3, 0.5, np.nan])
+def test_a_label_is_looked_at(backend: str, label: Any) -> None:
+    net = MLP((3, 5, 3), "relu", "softmax", "cross_entropy", backend=backend, seed=0)
+    with pytest.raises((TypeError, ValueError)):
+        net.learn_one(X[0], label)
 
 
 def test_labels_and_rows_are_both_taken(backend: str) -> None:

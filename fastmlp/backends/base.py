@@ -162,6 +162,33 @@ class Backend(Protocol):
         It ends early, before the update, at a step whose loss is not finite.
         """
 
+    def learner(self, run: Run) -> Learner:
+        """Return what does steps of this run, and of others over the same arrays, one at a time."""
+
+
+class Learner(Protocol):
+    """Does single steps as `Backend.train` does. Between them it may keep the optimizer's states to itself."""
+
+    def step(self, run: Run, number: int) -> None:
+        """Do one step of a run that has the first run's parameters, data and states."""
+
+    def write_states(self) -> None:
+        """Write the states to those of the runs."""
+
+
+class PlainLearner:
+    """A learner for a backend without anything faster than `Backend.train`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def step(self, run: Run, number: int) -> None:
+        """Do one step."""
+        self._backend.train(run, number, number + 1)
+
+    def write_states(self) -> None:
+        """Do nothing: they are there."""
+
 
 Responder = Callable[[Array, Array], bool]
 """Writes the outputs for rows X to `out` and returns whether all of X is surely finite."""

@@ -21,6 +21,8 @@ from fastmlp.activations import ACTIVATIONS, SOFTMAX
 from fastmlp.backends.base import (
     Batch,
     Dropout,
+    Learner,
+    PlainLearner,
     Responder,
     Run,
     answer_by_predicting,
@@ -260,6 +262,10 @@ class NaiveBackend:
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
         return train_by_batches(_Trainer(self, run), run, start, stop)
+
+    def learner(self, run: Run) -> Learner:  # noqa: ARG002  it does those of any run
+        """Return what does single steps."""
+        return PlainLearner(self)
 
     # ---- between arrays and lists
 

@@ -15,6 +15,8 @@ import numpy as np
 from fastmlp.backends.base import (
     Batch,
     Dropout,
+    Learner,
+    PlainLearner,
     Responder,
     Run,
     answer_by_predicting,
@@ -100,6 +102,10 @@ class NumpyBackend:
         largest = int((run.stops - run.starts)[start:stop].max(initial=1))
         with self._computing(largest) as workspace:
             return train_by_batches(Steps(self._passes, workspace, run), run, start, stop)
+
+    def learner(self, run: Run) -> Learner:
+        """Return what does single steps."""
+        return PlainLearner(self)
 
     # ---- pieces
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastmlp.backends.base import Batch, Dropout, Indices, Responder, Run, sum_in_order, sum_of_squares
+from fastmlp.backends.base import Batch, Dropout, Indices, Learner, Responder, Run, sum_in_order, sum_of_squares
 from fastmlp.backends.numba import crew
 from fastmlp.backends.numba.calls import (
     KEEP_ALL,
@@ -29,6 +29,7 @@ from fastmlp.backends.numba.calls import (
     stripes,
 )
 from fastmlp.backends.numba.fast import kernels
+from fastmlp.backends.numba.fast.learner import FastLearner
 from fastmlp.backends.numba.fast.room import Purpose, Room
 from fastmlp.backends.numba.simd.registers import host
 from fastmlp.backends.numba.simd.threads import GIVEN_UP
@@ -143,6 +144,10 @@ class FastBackend:
         pieces, key, sizes = known[1]
         span = (start, stop, RULE_CODES[run.rule])
         return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes)
+
+    def learner(self, run: Run) -> Learner:
+        """Return what does single steps."""
+        return FastLearner(self.spec, run)
 
     # ---- pieces
 

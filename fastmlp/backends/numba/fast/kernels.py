@@ -303,18 +303,20 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
 ENTRY_POINTS = tuple(cached(kernel, library.load) for kernel in (evaluate, train, answer))
 
 
-@cache
-def direct_answer(dtype: Any) -> Any:
-    """Return `answer` for a dtype without the dispatcher before it, which takes as long as a small network.
+def direct(kernel: Any, *arguments: Any) -> Any:
+    """Return a kernel for such arguments without the dispatcher before it, which takes as long as a small network.
 
-    Nothing is checked there: all arrays must be what `answer` takes, of this dtype and C-contiguous.
+    Nothing is checked there: all arguments must be of the very types of these.
     """
     if numba.config.DISABLE_JIT:
-        return answer  # which says that leaves need it
-    numbers = numba.from_dtype(dtype)
-    rows = numba.types.Array(numbers, 2, "C")
-    flat = numba.types.Array(numbers, 1, "C")
-    layers = numba.types.Array(numba.int64, 2, "C")
-    signature = (layers, flat, rows, flat, rows)
-    answer.compile(signature)  # type: ignore[attr-defined]
-    return answer.overloads[signature].entry_point  # type: ignore[attr-defined]
+        return kernel  # which says that leaves need it
+    signature = tuple(map(numba.typeof, arguments))
+    kernel.compile(signature)
+    return kernel.overloads[signature].entry_point
+
+
+@cache
+def direct_answer(dtype: Any) -> Any:
+    """Return `answer` for a dtype, called directly."""
+    rows, flat = np.empty((0, 0), dtype), np.empty(0, dtype)
+    return direct(answer, np.empty((0, 0), np.int64), flat, rows, flat, rows)

@@ -259,6 +259,11 @@ class Layout:
         rows: Array = memory.values[own.a : own.a + n * own.stride].reshape(n, own.stride)[:, : own.fan_out]
         return rows
 
+    def unpack(self, memory: Memory, start: int, flat: Array) -> None:
+        """Write what lies in a part, in panels, to a vector in the order of the parameters."""
+        for first, step, place, n, _ in self.moves.tolist():
+            flat[first : first + n * step : step] = memory.values[start + place : start + place + n]
+
     @cached_property
     def answering(self) -> Array:
         """What `kernels.answer` takes of each layer."""

@@ -16,6 +16,8 @@ from fastmlp.backends.base import (
     Batch,
     Dropout,
     Indices,
+    Learner,
+    PlainLearner,
     Responder,
     Run,
     answer_by_predicting,
@@ -116,6 +118,10 @@ class StrictBackend:
             (self.spec.dropout > 0, run.seed, run.first_step),
         )
         return ended
+
+    def learner(self, run: Run) -> Learner:  # noqa: ARG002  it does those of any run
+        """Return what does single steps."""
+        return PlainLearner(self)
 
     # ---- pieces
 
