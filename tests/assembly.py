@@ -25,17 +25,21 @@ PRODUCTS = ("panel_product", "row_product", "dots")
 
 @dataclass(frozen=True)
 class Processor:
-    """A processor, by LLVM's names, and its registers as `registers.host` would find them there."""
+    """A processor, by LLVM's names, and its registers as `registers.host` would find them there.
+
+    `since` is the version of LLVM that was the first to know it.
+    """
 
     name: str
     triple: str
     registers: Registers
     fuses: bool = True
+    since: int = 0
 
 
 PROCESSORS = (
     Processor("skylake-avx512", _LINUX, Registers(64, 32)),
-    Processor("znver4", _LINUX, Registers(64, 32)),
+    Processor("znver4", _LINUX, Registers(64, 32), since=16),
     Processor("haswell", _LINUX, Registers(32, 16)),
     Processor("nehalem", _LINUX, Registers(16, 16), fuses=False),
     Processor("neoverse-n1", _LINUX_ON_ARM, Registers(16, 32)),
@@ -45,6 +49,8 @@ PROCESSORS = (
 
 def is_built_in(processor: Processor) -> bool:
     """Tell whether this build of LLVM can write the processor's instructions."""
+    if llvm.llvm_version_info[0] < processor.since:
+        return False
     try:
         _target(processor)
     except RuntimeError:

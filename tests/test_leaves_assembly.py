@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
@@ -101,6 +102,8 @@ def test_every_leaf_is_there(processor: Processor) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_stay_in_registers(processor: Processor, dtype: str) -> None:
+    if processor.triple.startswith("a") and llvm.llvm_version_info[0] < 20:
+        pytest.skip("for ARM, this LLVM keeps sums on the stack, which is slow but right")
     functions = code(processor, dtype)
     assert not complaints_of_products(functions, fuses=processor.fuses)
     loops = loops_of_products(functions)

@@ -100,8 +100,8 @@ class Peer:
         For people.
     packages : tuple of str
         Distributions whose versions are told.
-    trains : bool
-        Whether it can train.
+    trains, predicts : bool
+        Whether it does.
     threads : tuple of int
         The numbers of threads that it is timed with; the first counts.
     environment : mapping of str to str
@@ -112,6 +112,7 @@ class Peer:
     title: str
     packages: tuple[str, ...]
     trains: bool = True
+    predicts: bool = True
     threads: tuple[int, ...] = (1,)
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -137,10 +138,12 @@ class Peer:
 
 # JAX decides on its threads when it is imported. The first flag alone leaves the pool that its own kernels use.
 _ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+_ON_ONE_CORE = {"XLA_FLAGS": _ONE_XLA_THREAD, "JAX_PLATFORMS": "cpu"}
 _ROWS = (
     Peer("sklearn", "scikit-learn", ("scikit-learn",)),
     Peer("torch", "PyTorch", ("torch",), threads=(1, 2)),
-    Peer("jax", "JAX", ("jax", "jaxlib"), environment={"XLA_FLAGS": _ONE_XLA_THREAD, "JAX_PLATFORMS": "cpu"}),
+    Peer("jax", "JAX", ("jax", "jaxlib"), environment=_ON_ONE_CORE),
+    Peer("jax_own", "JAX, own order", ("jax", "jaxlib"), predicts=False, environment=_ON_ONE_CORE),
     Peer("onnxruntime", "ONNX Runtime", ("onnxruntime", "onnx"), trains=False),
     Peer("numpy", "NumPy by hand", (), trains=False),
 )

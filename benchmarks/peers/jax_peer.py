@@ -43,7 +43,7 @@ class Trainer:
         self.X, self.Y = jnp.array(problem.X), jnp.array(problem.Y)
         self.generator = np.random.default_rng(SEED)
         self.loss = partial(_loss, problem.case)
-        self.run = jax.jit(partial(_epoch, self.loss), donate_argnums=0)
+        self.run = jax.jit(partial(epoch, self.loss), donate_argnums=0)
         self.reset()
 
     def reset(self) -> None:
@@ -115,7 +115,7 @@ def _loss(case: Case, layers: Layers, X: jax.Array, Y: jax.Array) -> jax.Array:
     return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), Y[:, None], 1))
 
 
-def _epoch(loss: Any, state: State, X: jax.Array, Y: jax.Array, batches: jax.Array) -> tuple[State, jax.Array]:  # noqa: ANN401
+def epoch(loss: Any, state: State, X: jax.Array, Y: jax.Array, batches: jax.Array) -> tuple[State, jax.Array]:  # noqa: ANN401
     """Return the state after the batches, and their mean loss."""
 
     def step(state: State, rows: jax.Array) -> tuple[State, jax.Array]:

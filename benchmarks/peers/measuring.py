@@ -68,7 +68,7 @@ def _entries(workload: Workload, peers: Loaded, cores: Cores) -> Iterator[tuple[
     entries = [
         (peer, module, threads)
         for peer, module in peers.values()
-        if workload.predicts or peer.trains
+        if (peer.predicts if workload.predicts else peer.trains)
         for threads in (peer.threads[:1] if workload.predicts else peer.threads)
         if threads <= cores.n
     ]

@@ -53,15 +53,15 @@ class Steps(NamedTuple):
 
 
 class Trainee(NamedTuple):
-    """What a run writes: the gradient and the two states of an optimizer, each (n_params,), and flat dX.
+    """What a run writes: the gradient and the two states of an optimizer, each (n_params,), and rows of samples, flat.
 
-    What is not wanted or not used has no entries.
+    The rows are the derivative with respect to X, or outputs. What is not wanted or not used has no entries.
     """
 
     gradient: Any
     s: Any
     t: Any
-    input_gradient: Any
+    rows: Any
 
 
 def frozen(array: Array) -> Array:

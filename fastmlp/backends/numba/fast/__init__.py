@@ -167,9 +167,8 @@ class FastBackend:
         """
         steps = stripes(len(samples.X), room.layout.block_rows)
         network = room.evaluation(flat, steps.stops - steps.starts, measuring=measuring)
-        last = room.layout.layers[-1]
-        span = (int(laying_out), last.a, last.stride)
-        finite: bool = kernels.evaluate(network, samples, steps, self._nobody, room.memory, span, KEEP_ALL, out)
+        trainee = self._nobody._replace(rows=out.reshape(-1))
+        finite: bool = kernels.evaluate(network, samples, steps, trainee, room.memory, int(laying_out), KEEP_ALL)
         return finite, steps.losses
 
     def _gradients(

@@ -30,7 +30,9 @@ _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
     *(program.PENALISE, program.HAND_OUT),
 )
 _WIDTH = program.WIDTH
-_FIRST: Any = np.int64(0)  # of Python's integers, Numba compiles a function anew for each value
+# Of Python's integers, Numba compiles a function anew for each value.
+_FIRST: Any = np.int64(0)
+_ENTRIES: Any = np.int64(-1)
 
 
 # ---- parameters, into panels and out of them
@@ -84,120 +86,127 @@ def gather_targets(call: Any, network: Any, samples: Any, steps: Any, number: in
 
 @exact
 def perform(  # noqa: PLR0915  one branch a call
-    row: int, samples: Any, steps: Any, trainee: Any, memory: Any, number: int, how: Any
-) -> bool:
-    """Do what stands in a program from a row on; return False where it met numbers that are not finite.
+    network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, key: Any, how: Any
+) -> Any:
+    """Do what stands in the programs of steps `span`, (start, stop, rule).
 
-    There it stops if they are a loss.
-
-    `how` is (network, rule, key, number of threads, where the caller's inputs begin).
+    `how` is (row of a program in place of the steps' own if not below 0, number of threads). Return where it ended,
+    early at a loss that is not finite, and whether all was finite that it looked at. The loop over steps is in here,
+    because handing over all these arguments takes as long as a small step.
     """
-    network, rule, key, n_threads, inputs = how
-    values, shares = pointer(memory.values), pointer(memory.shares)
-    call = ahead(pointer(network.table), row * _WIDTH)
-    l2, decay = steps.l2[number], steps.decay[number]
-    coefficients = ahead(pointer(steps.coefficients), number * steps.coefficients.shape[1])
-    finite, loss = True, 0.0
-    if l2 != 0.0:
-        loss = penalty(network, memory, l2)
-    while True:
-        code = call[0]
-        if code in (_PRODUCT, _FROM_INPUTS):
-            panel_product(
-                ahead(inputs if code == _FROM_INPUTS else values, call[1]),
-                call[2],
-                call[3],
-                ahead(values, call[4]),
-                call[5],
-                ahead(values, call[6]),
-                call[7],
-                ahead(values, call[8]),
-                call[9],
-                call[10],
-                call[11],
-                call[12],
-            )
-        elif code in (_OF_ROWS, _OVER_ROWS):
-            a, places = ahead(inputs, call[1]), ahead(pointer(memory.places), call[2])
-            b, init, c = ahead(values, call[3]), ahead(values, call[5]), ahead(values, call[7])
-            if code == _OF_ROWS:
-                product_of_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
+    row, n_threads = how
+    rule, values, shares, X = span[2], pointer(memory.values), pointer(memory.shares), pointer(samples.X)
+    n_in, finite = samples.X.shape[1], True
+    for number in range(span[0], span[1]):
+        call = ahead(pointer(network.table), (network.entries[number] if row < 0 else row) * _WIDTH)
+        inputs = ahead(X, steps.starts[number] * n_in)
+        coefficients = ahead(pointer(steps.coefficients), number * steps.coefficients.shape[1])
+        l2, decay = steps.l2[number], steps.decay[number]
+        loss = penalty(network, memory, l2) if l2 != 0.0 else 0.0
+        while True:
+            code = call[0]
+            if code in (_PRODUCT, _FROM_INPUTS):
+                panel_product(
+                    ahead(inputs if code == _FROM_INPUTS else values, call[1]),
+                    call[2],
+                    call[3],
+                    ahead(values, call[4]),
+                    call[5],
+                    ahead(values, call[6]),
+                    call[7],
+                    ahead(values, call[8]),
+                    call[9],
+                    call[10],
+                    call[11],
+                    call[12],
+                )
+            elif code in (_OF_ROWS, _OVER_ROWS):
+                a, places = ahead(X, call[1]), ahead(pointer(memory.places), call[2])
+                b, init, c = ahead(values, call[3]), ahead(values, call[5]), ahead(values, call[7])
+                if code == _OF_ROWS:
+                    product_of_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
+                else:
+                    product_over_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
+            elif code == _DOTS:
+                a, w, init, c = (
+                    ahead(values, call[1]),
+                    ahead(values, call[3]),
+                    ahead(values, call[5]),
+                    ahead(values, call[6]),
+                )
+                dots(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
+            elif code == _UPDATE:
+                w, g, s, t = (
+                    ahead(values, call[1]),
+                    ahead(values, call[2]),
+                    ahead(values, call[3]),
+                    ahead(values, call[4]),
+                )
+                if l2 == 0.0 and decay == 0.0:
+                    passes.update(w, g, s, t, call[5], coefficients, 0.0, 0.0, rule)
+                else:  # which are the weights' alone
+                    n = call[6]
+                    passes.update(w, g, s, t, n, coefficients, l2, decay, rule)
+                    w, g, s, t = ahead(w, n), ahead(g, n), ahead(s, n), ahead(t, n)
+                    passes.update(w, g, s, t, call[5] - n, coefficients, 0.0, 0.0, rule)
+            elif code == _TRANSPOSE:
+                transpose(ahead(values, call[1]), call[2], call[3], call[4], ahead(values, call[5]), call[6])
+            elif code == _ACTIVATE:
+                passes.activate(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4])
+            elif code == _DERIVATIVE:
+                z, a, delta = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3])
+                passes.multiply_derivative(z, a, delta, call[4], call[5])
+            elif code == _PLACES:
+                first = steps.starts[number] + call[1]
+                for i in range(call[2]):
+                    memory.places[call[3] + i] = steps.order[first + i] * n_in
+            elif code == _TARGETS:
+                gather_targets(call, network, samples, steps, number, memory)
+            elif code == _MEASURE:
+                z, a, y, delta = (
+                    ahead(values, call[1]),
+                    ahead(values, call[2]),
+                    ahead(values, call[3]),
+                    ahead(values, call[4]),
+                )
+                own = ahead(shares, call[5])
+                memory.losses[call[10]] = passes.measure(z, a, y, delta, own, call[6], call[7], call[8], call[9])
+            elif code == _SCALE:
+                passes.scale(ahead(values, call[1]), ahead(shares, call[2]), call[3], call[4], call[5])
+            elif code == _CHECK:
+                for stripe in range(call[1]):
+                    loss += memory.losses[stripe]
+                if call[2] != 0 and rule >= 0 and not np.isfinite(loss):
+                    steps.losses[number] = loss
+                    return number, False
+            elif code == _SOFTMAX:
+                passes.softmax(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4], call[5])
+            elif code == _SOFTMAX_DELTA:
+                a, y, delta = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3])
+                passes.softmax_delta(a, y, delta, call[4], call[5], call[6])
+            elif code == _MULTIPLY:
+                passes.multiply(ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3]), call[4])
+            elif code == _DROP:
+                own_key = passes.dropout_key(key[1], key[2] + number, call[5])
+                factors = ahead(values, call[1])
+                passes.drop(factors, call[2], call[3], call[4], own_key, call[6], network.drop_below, network.kept)
+            elif code == _MEET:
+                if meet(pointer(memory.meeting), n_threads) != 0:
+                    return number, False
+            elif code == _FINITE:
+                finite &= passes.rows_are_finite(ahead(values, call[1]), call[2], call[3], call[4]) != 0
+            elif code == _PENALISE:
+                if l2 != 0.0:
+                    passes.add_scaled(ahead(values, call[1]), ahead(values, call[2]), call[3], l2)
+            elif code == _HAND_OUT:
+                out = ahead(pointer(trainee.rows), (steps.starts[number] + call[5]) * call[4])
+                for i in range(call[2] if trainee.rows.size else 0):
+                    passes.copy(ahead(values, call[1] + i * call[3]), ahead(out, i * call[4]), call[4])
             else:
-                product_over_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
-        elif code == _DOTS:
-            a, w, init, c = (
-                ahead(values, call[1]),
-                ahead(values, call[3]),
-                ahead(values, call[5]),
-                ahead(values, call[6]),
-            )
-            dots(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
-        elif code == _UPDATE:
-            w, g, s, t = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3]), ahead(values, call[4])
-            if l2 == 0.0 and decay == 0.0:
-                passes.update(w, g, s, t, call[5], coefficients, 0.0, 0.0, rule)
-            else:  # which are the weights' alone
-                n = call[6]
-                passes.update(w, g, s, t, n, coefficients, l2, decay, rule)
-                w, g, s, t = ahead(w, n), ahead(g, n), ahead(s, n), ahead(t, n)
-                passes.update(w, g, s, t, call[5] - n, coefficients, 0.0, 0.0, rule)
-        elif code == _TRANSPOSE:
-            transpose(ahead(values, call[1]), call[2], call[3], call[4], ahead(values, call[5]), call[6])
-        elif code == _ACTIVATE:
-            passes.activate(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4])
-        elif code == _DERIVATIVE:
-            z, a, delta = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3])
-            passes.multiply_derivative(z, a, delta, call[4], call[5])
-        elif code == _PLACES:
-            n_in, first = samples.X.shape[1], steps.starts[number] + call[1]
-            for i in range(call[2]):
-                memory.places[call[3] + i] = steps.order[first + i] * n_in
-        elif code == _TARGETS:
-            gather_targets(call, network, samples, steps, number, memory)
-        elif code == _MEASURE:
-            z, a, y, delta = (
-                ahead(values, call[1]),
-                ahead(values, call[2]),
-                ahead(values, call[3]),
-                ahead(values, call[4]),
-            )
-            own = ahead(shares, call[5])
-            memory.losses[call[10]] = passes.measure(z, a, y, delta, own, call[6], call[7], call[8], call[9])
-        elif code == _SCALE:
-            passes.scale(ahead(values, call[1]), ahead(shares, call[2]), call[3], call[4], call[5])
-        elif code == _CHECK:
-            for stripe in range(call[1]):
-                loss += memory.losses[stripe]
-            if call[2] != 0 and rule >= 0 and not np.isfinite(loss):
                 steps.losses[number] = loss
-                return False
-        elif code == _SOFTMAX:
-            passes.softmax(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4], call[5])
-        elif code == _SOFTMAX_DELTA:
-            a, y, delta = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3])
-            passes.softmax_delta(a, y, delta, call[4], call[5], call[6])
-        elif code == _MULTIPLY:
-            passes.multiply(ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3]), call[4])
-        elif code == _DROP:
-            own_key = passes.dropout_key(key[1], key[2] + number, call[5])
-            factors = ahead(values, call[1])
-            passes.drop(factors, call[2], call[3], call[4], own_key, call[6], network.drop_below, network.kept)
-        elif code == _MEET:
-            if meet(pointer(memory.meeting), n_threads) != 0:
-                return False
-        elif code == _FINITE:
-            finite = passes.rows_are_finite(ahead(values, call[1]), call[2], call[3], call[4]) != 0
-        elif code == _PENALISE:
-            if l2 != 0.0:
-                passes.add_scaled(ahead(values, call[1]), ahead(values, call[2]), call[3], l2)
-        elif code == _HAND_OUT:
-            out = ahead(pointer(trainee.input_gradient), call[5] * call[4])
-            for i in range(call[2]):
-                passes.copy(ahead(values, call[1] + i * call[3]), ahead(out, i * call[4]), call[4])
-        else:
-            steps.losses[number] = loss
-            return finite
-        call = ahead(call, _WIDTH)
+                break
+            call = ahead(call, _WIDTH)
+    return span[1], finite
 
 
 @exact
@@ -221,21 +230,17 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
     and the entries of their own programs. Where one of them has given up, nothing is written, and -1 returned.
     """
     values, rule, moves = pointer(memory.values), span[2], network.moves
-    how = (network, rule, key, thread[1], pointer(samples.X))
     if thread[0] == 0:
         pack(moves, pointer(network.flat), ahead(values, network.parts[0]))
         if trainee.s.size:
             pack(moves, pointer(trainee.s), ahead(values, network.parts[2]))
         if trainee.t.size:
             pack(moves, pointer(trainee.t), ahead(values, network.parts[3]))
-        perform(_FIRST, samples, steps, trainee, memory, span[0], how)  # transposed copies
+        only = (span[0], span[0] + 1, rule)
+        perform(network, samples, steps, trainee, memory, only, key, (_FIRST, thread[1]))  # transposed copies
     if meet(pointer(memory.meeting), thread[1]) != 0:
         return -1
-    ended = span[1]
-    for number in range(span[0], span[1]):
-        if not perform(network.entries[number], samples, steps, trainee, memory, number, how):
-            ended = number
-            break
+    ended, _ = perform(network, samples, steps, trainee, memory, span, key, (_ENTRIES, thread[1]))
     if memory.meeting[GIVEN_UP] != 0:  # half of a step may be done
         return -1
     if thread[0] == 0:
@@ -251,25 +256,17 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
 
 
 @exact
-def evaluate(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, key: Any, out: Any) -> bool:
-    """Run samples forward, a step at a time: write the outputs to `out` if it has rows, and losses if there are Y.
+def evaluate(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, laying_out: int, key: Any) -> bool:
+    """Run samples forward, a step at a time: write the outputs to the trainee's rows, or losses if there are Y.
 
-    The samples are taken where they are, in order. Return False if some of the first layer's Z are not finite: all are
-    if the samples and the weights are, unless a sum overflows. `span` is (whether the weights must be laid out first,
-    first row of the outputs in `Memory.values`, how long one is).
+    The samples are taken where they are, in order; `laying_out` says whether the weights must be laid out first.
+    Return False if some of the first layer's Z are not finite: all are if the samples and the weights are, unless a sum
+    overflows.
     """
-    values, X, results = pointer(memory.values), pointer(samples.X), pointer(out)
-    n_in, size = samples.X.shape[1], samples.Y.shape[1]
-    if span[0] != 0:
-        pack(network.moves, pointer(network.flat), ahead(values, network.parts[0]))
-    finite = True
-    for number in range(steps.starts.size):
-        start = steps.starts[number]
-        how = (network, np.int64(-1), key, np.int64(1), ahead(X, start * n_in))
-        finite &= perform(network.entries[number], samples, steps, trainee, memory, number, how)
-        for i in range(start, min(steps.stops[number], out.shape[0])):
-            passes.copy(ahead(values, span[1] + (i - start) * span[2]), ahead(results, i * size), size)
-    return finite
+    if laying_out != 0:
+        pack(network.moves, pointer(network.flat), ahead(pointer(memory.values), network.parts[0]))
+    span = (np.int64(0), steps.starts.size, np.int64(-1))
+    return perform(network, samples, steps, trainee, memory, span, key, (_ENTRIES, np.int64(1)))[1]
 
 
 @exact

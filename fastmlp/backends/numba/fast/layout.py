@@ -132,13 +132,13 @@ def _panels(row: int, n_rows: int, width: int, n_lanes: int, start: int) -> list
 
 
 def _is_narrow(spec: NetworkSpec, number: int) -> bool:
-    """Return whether a layer is narrow: of few outputs, and of inputs that zero weights in their padding stay zero at.
+    """Return whether a layer is narrow: of few outputs, fewer than half its inputs.
 
-    The padding of activations is the activation of zero, so the gradient with respect to those weights is not zero
-    unless that is.
+    And of inputs for which zero weights in the padding stay zero. That padding is the activation of zero, so the
+    gradient with respect to those weights is not zero unless that is.
     """
     (fan_in, fan_out), n = spec.shapes[number], lanes(spec.dtype)
-    if number == 0 or fan_out > columns_at_most(n) or fan_in < n:
+    if number == 0 or fan_out > columns_at_most(n) or fan_in <= 2 * fan_out:
         return False
     return fan_in % n == 0 or ACTIVATIONS[spec.activations[number - 1]].forward(0.0) == 0.0
 

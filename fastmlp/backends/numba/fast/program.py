@@ -44,7 +44,7 @@ _codes: Any = map(np.int64, range(23))
     MEET,  # threads wait for each other
     FINITE,  # z, rows, row, z_row: notes whether all are
     PENALISE,  # g, w, n: adds l2 w to a gradient that nobody will step by
-    HAND_OUT,  # source, rows, row, size, first row of the batch: from there to the caller's input gradient
+    HAND_OUT,  # source, rows, row, size, first row of the batch: from there to the caller's rows, if any are wanted
 ) = _codes
 WIDTH = 13
 
@@ -69,11 +69,12 @@ class Writer:
 
     def forward(self, n: int, *, measuring: bool) -> list[Call]:
         """Return the program that takes n rows, where they are, forward and, if wanted, sums up their losses."""
-        calls = [*self._forward(0, n, 0, in_place=True)]
+        calls, last = [*self._forward(0, n, 0, in_place=True)], self.layout.layers[-1]
         if measuring:
-            last = self.layout.layers[-1]
             calls.insert(0, (TARGETS, 0, n, self.layout.y, last.stride, 0))
             calls += [self._measure(0, n, 0, last.z), (CHECK, 1, False)]
+        else:
+            calls.append((HAND_OUT, last.a, n, last.stride, last.fan_out, 0))
         return [*calls, (END,)]
 
     def step(self, n: int, *, learning: bool, thread: int, n_threads: int) -> list[Call]:

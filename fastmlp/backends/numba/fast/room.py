@@ -44,7 +44,7 @@ class Room:
     def evaluation(self, flat: Array, sizes: Indices, *, measuring: bool) -> Network:
         """Return the network with the programs that take batches of these sizes forward."""
         writer = Writer(self.layout, dropping=False)
-        distinct = tuple(sorted(set(sizes.tolist())))
+        distinct = _distinct(sizes)
         key = ("evaluation", distinct, measuring)
         if key not in self._kept:
             self._keep(key, {n: [writer.forward(n, measuring=measuring)] for n in distinct}, [])
@@ -54,7 +54,7 @@ class Room:
     def training(self, flat: Array, sizes: Indices, *, learning: bool, key: Key, n_threads: int) -> list[Network]:
         """Return, for each thread, the network with the programs that train on batches of these sizes."""
         writer = Writer(self.layout, dropping=key[0])
-        distinct = tuple(sorted(set(sizes.tolist())))
+        distinct = _distinct(sizes)
         name = ("training", distinct, learning, key[0], n_threads)
         if name not in self._kept:
             programs = {
@@ -79,3 +79,9 @@ class Room:
         else:
             entries = np.array([rows[n][thread] for n in sizes.tolist()], np.int64)
         return self.layout.network(flat, table, frozen(entries))
+
+
+def _distinct(sizes: Indices) -> tuple[int, ...]:
+    """Return the different sizes: mostly one, of thousands of steps."""
+    least, most = int(sizes.min()), int(sizes.max())
+    return (least,) if least == most else tuple(sorted(set(sizes.tolist())))

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from fastmlp.backends.numba.simd.lanes import Lanes
 from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
-from fastmlp.backends.numba.simd.tiles import fused, shuffled
+from fastmlp.backends.numba.simd.tiles import fused
 
 MOST_COLUMNS = 4  # beyond them tiles are as fast
 _MOST_ROWS = 8  # at a time: more would want for registers that hold their addresses
@@ -32,7 +32,7 @@ def _totals(code: Code, sums: list[Lanes]) -> Lanes:
         low = [j if not j & step else lanes + j - step for j in range(lanes)]
         high = [j + step if not j & step else lanes + j for j in range(lanes)]
         pairs = zip(sums[::2], [*sums[1::2], sums[-1]], strict=False)  # the last with itself, if it has no partner
-        sums = [shuffled(code, a, b, low) + shuffled(code, a, b, high) for a, b in pairs]
+        sums = [a.shuffled(b, low) + a.shuffled(b, high) for a, b in pairs]
         step *= 2
     return sums[0]
 
@@ -79,7 +79,7 @@ def _rows(code: Code, columns: int, rows: int, operands: tuple[Any, ...]) -> Non
 def _row(code: Code, totals: Lanes, i: int, columns: int) -> Lanes:
     """Return the i-th row of totals, and zeros behind it."""
     lanes = code.kind.lanes
-    return shuffled(code, totals, code.lanes(0.0), [i * columns + j if j < columns else lanes for j in range(lanes)])
+    return totals.shuffled(code.lanes(0.0), [i * columns + j if j < columns else lanes for j in range(lanes)])
 
 
 @leaf("v i v i v v i iii")

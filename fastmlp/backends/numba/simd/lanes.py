@@ -121,7 +121,7 @@ class Lanes:
     # ---- across lanes, and LLVM's own functions
 
     def call(self, name: str, *others: Lanes) -> Lanes:
-        """Apply one of LLVM's functions, "sqrt" or "maximum", lane by lane."""
+        """Apply one of LLVM's functions, such as "sqrt", lane by lane."""
         return self._with(intrinsic_call(self.builder, f"{name}.{self.kind.suffix}", self.value, *_values(others)))
 
     def sum(self) -> Any:
@@ -131,11 +131,18 @@ class Lanes:
         typed = ir.FunctionType(self.kind.scalar, [self.kind.scalar, self.kind.vector])
         return self.builder.call(_declared(self.builder, function, typed), [start, self.value], fastmath=["reassoc"])
 
-    def maximum(self) -> Any:
-        """Return the largest lane, a scalar; NaN if one is."""
-        function = f"llvm.vector.reduce.fmaximum.{self.kind.suffix}"
-        typed = ir.FunctionType(self.kind.scalar, [self.kind.vector])
-        return self.builder.call(_declared(self.builder, function, typed), [self.value])
+    def maximum(self) -> Lanes:
+        """Return the largest lane in all of them, by exchanges of ever larger parts; what NaN does is not said."""
+        found, step = self, 1
+        while step < self.kind.lanes:
+            other = found.shuffled(found, [lane ^ step for lane in range(self.kind.lanes)])
+            found, step = where(other > found, other, found), 2 * step
+        return found
+
+    def shuffled(self, other: Lanes, chosen: list[int]) -> Lanes:
+        """Return chosen lanes of two registers, those of the other counted on from this one's."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen)
+        return self._with(self.builder.shuffle_vector(self.value, other.value, mask))
 
     def splat(self, scalar: Any) -> Lanes:
         """Return a scalar in all lanes."""

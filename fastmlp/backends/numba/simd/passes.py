@@ -191,8 +191,9 @@ def softmax(code: Code, z: Any, a: Any, rows: Any, size: Any, width: Any) -> Non
         code.builder.store(code.lanes(-math.inf).value, tops)
         with code.loop(width, lanes) as j:
             own = where(code.below(code.sub(size, j)), code.load(z, code.add(start, j)), -math.inf)
-            code.builder.store(code.lanes(code.builder.load(tops)).call("maximum", own).value, tops)
-        top = code.splat(code.lanes(code.builder.load(tops)).maximum())
+            so_far = code.lanes(code.builder.load(tops))
+            code.builder.store(where(own > so_far, own, so_far).value, tops)
+        top = code.lanes(code.builder.load(tops)).maximum()  # NaN need not be: its power is NaN, and so is their sum
         code.builder.store(code.lanes(0.0).value, sums)
         with code.loop(width, lanes) as j:
             at = code.add(start, j)

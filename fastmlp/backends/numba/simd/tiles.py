@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from llvmlite import ir
-
 from fastmlp.backends.numba.simd.lanes import Choice, Lanes, intrinsic_call
 from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
 
@@ -215,7 +213,7 @@ def _row_block(code: Code, operands: tuple[Any, ...], column: Any, vectors: int,
 # ---- a layer's weights again, transposed, for delta @ W.T
 
 
-def _transposed(code: Code, rows: list[Lanes]) -> list[Lanes]:
+def _transposed(rows: list[Lanes]) -> list[Lanes]:
     """Transpose a square block of registers: exchange ever larger parts of pairs of rows."""
     n, step = len(rows), 1
     while step < n:
@@ -224,15 +222,9 @@ def _transposed(code: Code, rows: list[Lanes]) -> list[Lanes]:
         for i in range(n):
             if not i & step:
                 a, b = rows[i], rows[i + step]
-                rows[i], rows[i + step] = (shuffled(code, a, b, lanes) for lanes in (low, high))
+                rows[i], rows[i + step] = a.shuffled(b, low), a.shuffled(b, high)
         step *= 2
     return rows
-
-
-def shuffled(code: Code, a: Lanes, b: Lanes, chosen: list[int]) -> Lanes:
-    """Return chosen lanes of two registers, those of the second counted on from the first's."""
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen)
-    return code.lanes(code.builder.shuffle_vector(a.value, b.value, mask))
 
 
 @leaf("v iii v i")
@@ -250,5 +242,5 @@ def transpose(code: Code, w: Any, w_row: Any, m: Any, vectors: Any, t: Any, t_ro
             row = code.load(w, code.add(code.mul(code.least(i, last), w_row), column))
             is_there = code.builder.icmp_signed("<", code.whole(i), m)
             rows.append(code.lanes(code.builder.select(is_there, row.value, code.lanes(0.0).value)))
-        for i, row in enumerate(_transposed(code, rows)):
+        for i, row in enumerate(_transposed(rows)):
             code.store(row, t, code.mul(code.add(code.mul(j, lanes), i), t_row))

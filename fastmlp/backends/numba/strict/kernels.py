@@ -339,8 +339,8 @@ def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: A
             return step
         output_delta(net, n, weights, total, memory)
         backward(net, n, memory, key[0], l2, trainee.gradient)
-        if trainee.input_gradient.size:
-            input_slopes(net, n, _FIRST, memory, trainee.input_gradient)
+        if trainee.rows.size:
+            input_slopes(net, n, _FIRST, memory, trainee.rows)
         if rule >= 0:
             update(net, steps, trainee, step, rule)
     return span[1]
