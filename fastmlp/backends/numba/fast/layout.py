@@ -182,10 +182,10 @@ class Layout:
         self.layers, n_weights, n_transposed = self._make_layers()
         self.weights, self.transposed = self._reserve(n_weights), self._reserve(n_transposed)
         self.zeros, self.one = self._reserve(self.panel_width), self._reserve(1)
-        states = (self._reserve(n_weights) if training else 0 for _ in range(3))
-        self.gradient, self.first_state, self.second_state = states
+        self.first_state, self.second_state = (self._reserve(n_weights) if training else 0 for _ in range(2))
         self.y = self._reserve(self.block_rows * self.layers[-1].stride)
         self._zeroed = self._size  # what must begin as zeros ends here
+        self.gradient = self._reserve(n_weights if training else 0)  # untouched where each chunk is used at once
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
         for layer in self.layers:
