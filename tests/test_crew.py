@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,6 +132,7 @@ def gradient_with_failing(failing: int) -> list[Any]:
     """
     before = set(threading.enumerate())
     fast._STEP_WORTH_THREADS = fast._RUN_WORTH_THREADS = 0
+    crew.Pace.limit = lambda _, n_threads: n_threads  # type: ignore[method-assign]
     net = MLP((64, 256, 64), "tanh", backend="numba", threads=2, seed=1)
     X, Y = np.ones((512, 64), "float32"), np.zeros((512, 64), "float32")
     expected = net.loss_and_gradient(X, Y)[1].flat.copy()
@@ -159,3 +162,89 @@ def test_a_thread_that_fails_before_its_kernel_holds_nobody_up(failing: int) -> 
     assert found == "KeyboardInterrupt()"
     assert left == 0
     assert same
+
+
+# --- next to other processes
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        clocks = {name: getattr(crew.time, name) for name in ("perf_counter", "thread_time")}
+        monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=lambda: self.now, **clocks))
+
+
+def test_threads_that_had_to_share_are_fewer_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pace = Clock(monkeypatch), crew.Pace()
+    assert pace.limit(8) == 8
+    pace.note(8, used=7.1, passed=1.0)
+    assert [pace.limit(n) for n in (8, 7, 2)] == [7, 7, 2]
+    clock.now += crew.Pace._FIRST_WHILE
+    assert pace.limit(8) == 8
+
+
+def test_the_while_grows_until_threads_have_processors_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pace = Clock(monkeypatch), crew.Pace()
+    whiles = []
+    for _ in range(8):
+        pace.note(2, used=1.3, passed=1.0)
+        began = clock.now
+        while pace.limit(2) == 1:
+            clock.now += 0.125
+        whiles.append(clock.now - began)
+    assert whiles == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+    pace.note(2, used=1.9, passed=1.0)
+    assert pace.limit(2) == 2
+    pace.note(2, used=1.0, passed=1.0)
+    clock.now += 0.25
+    assert pace.limit(2) == 2
+
+
+def test_short_calls_are_judged_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    pace = crew.Pace()
+    for _ in range(4):
+        pace.note(2, used=0.011, passed=0.0105)
+        assert pace.limit(2) == 2
+    pace.note(2, used=0.011, passed=0.0105)
+    assert pace.limit(2) == 1
+
+
+def test_a_run_takes_down_what_its_threads_used() -> None:
+    """Threads that work use a processor each, or what they get of one; threads that sleep use none."""
+    noted: list[tuple[int, float, float]] = []
+    pace = crew.Pace()
+    pace.note = lambda n, used, passed: noted.append((n, used, passed))  # type: ignore[method-assign]
+
+    def sleep(number: int, n: int) -> int:
+        time.sleep(0.2)
+        return number + n
+
+    crew.run(sleep, 3, pace=pace)
+    ((n, used, passed),) = noted
+    assert n == 3
+    assert passed >= 0.2
+    assert 0.0 <= used < 0.1
+    crew.run(sleep, 1, pace=pace)
+    assert len(noted) == 1
+
+
+def test_a_training_may_change_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each of its pieces; the bits do not."""
+    monkeypatch.setattr(fast, "_STEP_WORTH_THREADS", 0)
+    monkeypatch.setattr(fast, "_RUN_WORTH_THREADS", 0)
+    X = np.random.default_rng(0).standard_normal((600, 5))
+    numbers: list[int] = []
+
+    def limit(_: crew.Pace, n_threads: int) -> int:
+        numbers.append(len(numbers) % n_threads + 1)
+        return numbers[-1]
+
+    nets = [MLP((5, 9, 2), "tanh", backend="numba", threads=n, seed=0) for n in (1, 3)]
+    nets[0].fit(X, X[:, :2], epochs=4, batch_size=300)
+    monkeypatch.setattr(crew.Pace, "limit", limit)
+    nets[1].fit(X, X[:, :2], epochs=4, batch_size=300)
+    assert set(numbers) == {1, 2, 3}
+    assert (nets[0].parameters.flat == nets[1].parameters.flat).all()

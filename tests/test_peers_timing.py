@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -241,6 +242,34 @@ def test_two_threads_are_held_against_one(monkeypatch: pytest.MonkeyPatch) -> No
     assert {(each.ratio, each.at_least, each.at_most) for each in found} == {(2.0, 1.7, None)}
     assert made == [(1, 2), (2, 2)] * 2
     assert not list(measuring.two_threads(ONE_CORE, 1))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("fails", [False, True])
+def test_two_threads_are_held_against_one_beside_a_busy_process(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """The process is there while they are timed, and gone afterwards, whatever happens."""
+    began, seen = [], []
+    genuine = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        began.append(genuine(*arguments, **options))
+        return began[-1]
+
+    def timed(a: Any, b: Any, n_pairs: int) -> Pairs:
+        seen.append((a, b, n_pairs, began[0].poll()))
+        if fails:
+            raise KeyboardInterrupt
+        return Pairs((1.0, 2.0, 3.0, 4.0), (2.0, 2.0, 2.0, 2.0))
+
+    monkeypatch.setattr(measuring.subprocess, "Popen", popen)
+    monkeypatch.setattr(measuring, "training", lambda case, backend, threads, run_seconds: threads)  # noqa: ARG005
+    monkeypatch.setattr(measuring, "timed_in_pairs", timed)
+    with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
+        found = list(measuring.beside_a_busy_process(cast("Any", WatchedCores())))
+        assert [(each.ratio, each.at_least, each.is_met) for each in found] == [(1.25, 0.9, True), (0.875, 0.8, True)]
+    assert seen == [(1, 2, 30, None)]
+    assert began[0].poll() is not None
+    assert not list(measuring.beside_a_busy_process(ONE_CORE))
 
 
 # ---- the command

@@ -30,7 +30,10 @@ CASE = Case(
 
 
 def use_threads_for_everything(patch: pytest.MonkeyPatch, rows: tuple[int, int] = (STRIPE, BLOCK)) -> list[int]:
-    """Have threads used however little there is to do, in stripes and blocks of few rows; return a list of crews."""
+    """Have threads used however little there is to do, in stripes and blocks of few rows; return a list of crews.
+
+    And whatever else this machine has to do.
+    """
     patch.setattr(fast, "_STEP_WORTH_THREADS", 0)
     patch.setattr(fast, "_RUN_WORTH_THREADS", 0)
 
@@ -40,9 +43,11 @@ def use_threads_for_everything(patch: pytest.MonkeyPatch, rows: tuple[int, int] 
     patch.setattr(layout, "_rows_at_once", rows_at_once)
     genuine, seen = crew.run, []
 
-    def run(task: Any, n_threads: int, give_up: Callable[[], None]) -> int:
+    def run(task: Any, n_threads: int, give_up: Callable[[], None], pace: crew.Pace) -> int:
         seen.append(n_threads)
-        return genuine(task, n_threads, give_up)
+        return genuine(task, n_threads, give_up, pace)
+
+    patch.setattr(crew.Pace, "limit", lambda _, n_threads: n_threads)
 
     patch.setattr(crew, "run", run)
     return seen

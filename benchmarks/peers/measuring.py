@@ -7,6 +7,7 @@ each contender makes a run that does not count.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
@@ -21,7 +22,16 @@ from benchmarks.measure import Call, Contender, Pairs, matmul_peak, timed_in_pai
 from benchmarks.peers import agreement
 from benchmarks.peers.base import Module, Peer, Predict, Problem, UnsuitedError
 from benchmarks.peers.results import Comparison, Rival, Row
-from benchmarks.peers.workloads import FLOAT64_AT_MOST, THREADED, TWO_THREADS_AT_LEAST, Workload, in_float64
+from benchmarks.peers.workloads import (
+    FLOAT64_AT_MOST,
+    PAIRS_WHEN_BUSY,
+    QUARTILE_WHEN_BUSY_AT_LEAST,
+    THREADED,
+    TWO_THREADS_AT_LEAST,
+    WHEN_BUSY_AT_LEAST,
+    Workload,
+    in_float64,
+)
 
 BACKEND = "numba"
 RUN_SECONDS = 0.2  # so that a moment in which the machine does something else is a small part of a run
@@ -179,6 +189,25 @@ def two_threads(cores: Cores, n_pairs: int) -> Iterator[Comparison]:
             one, two = (training(case, BACKEND, threads=n, run_seconds=RUN_SECONDS) for n in (1, 2))
             pairs = timed_in_pairs(one, two, n_pairs)
         yield _compared(f"{case.name}: time with 1 thread over 2", pairs, at_least=TWO_THREADS_AT_LEAST)
+
+
+def beside_a_busy_process(cores: Cores) -> Iterator[Comparison]:
+    """Yield what two threads cost where another process wants a core: those that wait for one another may lose much."""
+    if cores.n < 2:
+        return
+    case = THREADED[0]
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        with cores.held(2):
+            one, two = (training(case, BACKEND, threads=n, run_seconds=RUN_SECONDS) for n in (1, 2))
+            pairs = timed_in_pairs(one, two, PAIRS_WHEN_BUSY)
+    finally:
+        busy.kill()
+        busy.wait()
+    name = f"{case.name}: time with 1 thread over 2, beside a busy process"
+    yield _compared(name, pairs, at_least=WHEN_BUSY_AT_LEAST)
+    low = pairs.quartiles[0]
+    yield Comparison(f"{name}, lower quartile", low, pairs.quartiles, at_least=QUARTILE_WHEN_BUSY_AT_LEAST)
 
 
 def _compared(name: str, pairs: Pairs, at_least: float | None = None, at_most: float | None = None) -> Comparison:

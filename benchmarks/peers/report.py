@@ -63,7 +63,7 @@ def _measured(options: Namespace, peers: measuring.Loaded, cores: machine.Cores)
         cases = [workload.case for workload in options.workloads if not workload.predicts]
         comparisons += [measuring.float64_over_float32(case, options.pairs) for case in cases]
     if options.threads:
-        comparisons += measuring.two_threads(cores, options.pairs)
+        comparisons += [*measuring.two_threads(cores, options.pairs), *measuring.beside_a_busy_process(cores)]
     return rows, comparisons
 
 

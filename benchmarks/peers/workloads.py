@@ -11,6 +11,9 @@ from benchmarks.cases import CASES, Case
 
 FLOAT64_AT_MOST = 2.2  # the time in float64 over that in float32
 TWO_THREADS_AT_LEAST = 1.7  # the time with one thread over that with two, on idle cores
+PAIRS_WHEN_BUSY = 30
+WHEN_BUSY_AT_LEAST = 0.9  # the same beside a busy process
+QUARTILE_WHEN_BUSY_AT_LEAST = 0.8  # its lower quartile
 
 
 @dataclass(frozen=True)

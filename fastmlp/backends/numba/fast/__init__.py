@@ -55,6 +55,7 @@ class FastBackend:
         self.threads = threads
         host()  # so that what an environment says wrongly is an error now
         self._dtype, self._n_outputs = np.dtype(spec.dtype), spec.n_outputs
+        self._pace = crew.Pace()
         self._nothing = np.empty(0, spec.dtype)
         self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
@@ -198,7 +199,7 @@ class FastBackend:
         sizes: Indices,
     ) -> int:
         largest = int(sizes.max(initial=1))
-        most = self._threads_for(largest, span)
+        most = self._pace.limit(self._threads_for(largest, span))
         with self._room(purpose, largest, most) as room:
             n_threads = min(most, -(-largest // room.layout.stripe_rows))  # one without a stripe would only wait
             networks = room.training(
@@ -218,7 +219,7 @@ class FastBackend:
                 room.memory.meeting[GIVEN_UP] = 1
 
             try:
-                return crew.run(task, n_threads, give_up)
+                return crew.run(task, n_threads, give_up, self._pace)
             finally:
                 room.memory.meeting[:] = 0
 
