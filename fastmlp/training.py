@@ -28,13 +28,27 @@ if TYPE_CHECKING:
     from fastmlp.network import MLP
 
 Callback = Callable[["MLP", EpochInfo], Any]
+MeanLoss = Callable[[Run], float]
 
 _CHUNK_SECONDS = 0.05  # a chunk that took less than half of it is doubled, one that took over twice is halved
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to fit: the arguments of `MLP.fit` but for the data, checked."""
+    """How to fit: the arguments of `MLP.fit` but for the data, checked, and what other front ends do their own way.
+
+    Attributes
+    ----------
+    optimizer, epochs, batch_size, shuffle, validation, metrics, early_stopping, callbacks, verbose
+        As for `MLP.fit`.
+    order : callable or None
+        Returns the order of an epoch's samples, in place of a permutation drawn from the network's generator. A state
+        within an epoch cannot be gone on from then, since it could not be asked for again.
+    shared_l2 : float
+        An l2 that a batch divides by its weight, beside that of the spec.
+    mean_loss : callable or None
+        Returns an epoch's loss from its run, in place of the weighted mean of its batches' losses.
+    """
 
     optimizer: Optimizer
     epochs: int
@@ -45,6 +59,9 @@ class Plan:
     early_stopping: EarlyStopping | None
     callbacks: tuple[Callback, ...]
     verbose: bool
+    order: Callable[[], Indices] | None = None
+    shared_l2: float = 0.0
+    mean_loss: MeanLoss | None = None
 
 
 @dataclass
@@ -187,8 +204,7 @@ class _Training:
         state, net = self.state, self.net
         if not state.losses:
             state.generator = net.generator.bit_generator.state
-        n_samples = len(self.data.X)
-        order = net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
+        order = self._order()
         steps = self.steps if self.data.weights is None else self.steps.weighted(self.data.weights, order)
         n_steps = steps.starts.size
         rates = self.optimizer.rates(state.step, n_steps)
@@ -199,7 +215,18 @@ class _Training:
         self._do_steps(run, number, interrupt)
         state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + 1, []
         state.generator = net.generator.bit_generator.state
-        return sum_in_order(run.losses * steps.totals) / steps.total, float(rates[-1])
+        return self._mean_loss(run, steps), float(rates[-1])
+
+    def _order(self) -> Indices:
+        n_samples = len(self.data.X)
+        if self.plan.order is not None:
+            return self.plan.order()
+        return self.net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
+
+    def _mean_loss(self, run: Run, steps: Steps) -> float:
+        if self.plan.mean_loss is not None:
+            return self.plan.mean_loss(run)
+        return sum_in_order(run.losses * steps.totals) / steps.total
 
     def _lay_out(self, order: Indices, steps: Steps, coefficients: Coefficients, decay: Floats) -> Run:
         """Return the run of a whole epoch."""
@@ -217,7 +244,7 @@ class _Training:
             totals=steps.totals,
             coefficients=coefficients,
             decay=decay,
-            l2=np.full(steps.starts.size, self.data.l2),
+            l2=self.data.l2 + self.plan.shared_l2 / steps.totals,
             losses=np.empty(steps.starts.size),
             seed=self.state.seed,
             first_step=self.state.step,
