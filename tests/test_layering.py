@@ -42,6 +42,11 @@ ORDER = (
     *("data", "history", "progress", "training", "predictor", "online", "network"),
     # checking gradients
     "gradcheck",
+    # scikit-learn's names
+    "estimators.telling",
+    *("estimators.solvers", "estimators.scores", "estimators.splitting", "estimators.sparse", "estimators.lbfgs"),
+    *("estimators.engine", "estimators.descent", "estimators.base"),
+    *("estimators.classifier", "estimators.regressor", "estimators.__init__"),
     # what `import fastmlp` gives, and the command over it
     *("__init__", "cli"),
 )
@@ -179,10 +184,11 @@ def test_the_registry_alone_knows_backends_by_name(module: str) -> None:
 PLACES = {
     "numba": ("backends.numba",),
     "llvmlite": ("backends.numba", "cli.reports"),
-    "threadpoolctl": ("backends.numpy.threads",),
+    "threadpoolctl": ("backends.numpy.threads", "estimators.lbfgs"),
     "matplotlib": ("history", "cli"),
     "rich": ("progress", "cli"),
     "typer": ("cli",),
+    "scipy": ("estimators",),
     "sklearn": ("estimators",),
     "safetensors": ("files",),
 }

@@ -1,0 +1,283 @@
+"""Training batch by batch: scikit-learn's draws, its books of progress and its ways to end, over `training.fit`.
+
+The steps themselves are a run of the backend. Here is what stands between two epochs: the order of the samples, the
+learning rate, whether the loss or the score still improves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp import training
+from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run
+from fastmlp.errors import DivergedError
+from fastmlp.estimators.scores import finite_or_nan
+from fastmlp.estimators.solvers import Solver
+from fastmlp.estimators.telling import warn
+from fastmlp.history import EpochInfo
+from fastmlp.network import MLP
+from fastmlp.training import Plan, TrainingState
+
+if TYPE_CHECKING:
+    from fastmlp.estimators.base import BaseMLP
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+class Orders:
+    """The order of each epoch, as `sklearn.utils.shuffle` of the order before would give it.
+
+    Parameters
+    ----------
+    n_samples : int
+    random_state : numpy.random.RandomState or None
+        None leaves the samples as they come.
+    """
+
+    def __init__(self, n_samples: int, random_state: np.random.RandomState | None) -> None:
+        self._order: Indices = np.arange(n_samples)
+        self._random_state = random_state
+
+    def __call__(self) -> Indices:
+        """Return the next epoch's."""
+        if self._random_state is not None:
+            moves = np.arange(self._order.size)
+            self._random_state.shuffle(moves)
+            self._order = self._order[moves]
+        return self._order
+
+
+class MeanLoss:
+    """An epoch's loss: the mean of its batches', by their number of samples, whatever the samples weigh.
+
+    Parameters
+    ----------
+    batch : Batch
+        All samples.
+    constants : ndarray of shape (n_samples,) or None
+        Added to each sample's loss: what the definition of the loss has and training needs not.
+    """
+
+    def __init__(self, batch: Batch, constants: Floats | None) -> None:
+        self._constants = constants
+        self._weights = batch.weights
+
+    def __call__(self, run: Run) -> float:
+        """Return the loss of an epoch."""
+        counts = run.stops - run.starts
+        losses = run.losses
+        if self._constants is not None:
+            terms = self._constants if self._weights is None else self._constants * self._weights
+            losses = losses + np.add.reduceat(terms[run.order], run.starts) / run.totals
+        return float(losses @ counts) / float(counts.sum())
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what.
+
+    Attributes
+    ----------
+    net : MLP
+    backend : Backend
+    batch : Batch
+        The samples of training.
+    held_out : Batch or None
+        Those that early stopping looks at.
+    batch_size : int
+    constants : ndarray or None
+        See `MeanLoss`.
+    """
+
+    net: MLP
+    backend: Backend
+    batch: Batch
+    held_out: Batch | None
+    batch_size: int
+    constants: Floats | None
+
+
+def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
+    """Train an estimator: all its epochs, or just one more.
+
+    Raises
+    ------
+    ValueError
+        If the parameters stop being finite, and early stopping has none to go back to.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If all epochs were used up, or the training diverged after a best epoch.
+    """
+    solver: Solver = estimator._optimizer  # noqa: SLF001
+    n_samples = len(task.batch.X)
+    course = Course(estimator, task, solver, incremental=incremental)
+    plan = Plan(
+        optimizer=solver.optimizer,
+        epochs=1 if incremental else estimator.max_iter,
+        batch_size=task.batch_size,
+        shuffle=False,
+        validation=None,
+        metrics=(),
+        early_stopping=None,
+        callbacks=(course.epoch_ends,),
+        verbose=False,
+        order=Orders(n_samples, estimator._random_state if estimator.shuffle else None),  # noqa: SLF001
+        shared_l2=float(estimator.alpha),
+        mean_loss=MeanLoss(task.batch, task.constants),
+    )
+    estimator.n_iter_ = 0
+    _open_books(estimator, task)
+    state, solver.state = solver.state, None
+    try:
+        training.fit(task.net, task.backend, task.batch, plan, _for_network(state, task.net))
+    except KeyboardInterrupt:
+        warn("Training interrupted by user.")
+    except DivergedError as error:
+        course.diverged(error)
+    if task.net.history is not None:
+        solver.state = _between_epochs(task.net.history.state)
+    course.ends()
+
+
+def _open_books(estimator: BaseMLP, task: Task) -> None:
+    """Begin the books that are not there: at the first fit, or where another way to train is gone on from."""
+    books = estimator.__dict__
+    if books.get("loss_curve_") is None:
+        estimator.loss_curve_ = []
+    books.setdefault("_no_improvement_count", 0)
+    if task.held_out is None:
+        if books.get("best_loss_") is None:
+            estimator.best_loss_ = math.inf
+        estimator.validation_scores_ = estimator.best_validation_score_ = None
+    elif books.get("validation_scores_") is None:
+        estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
+        estimator.best_loss_, estimator._best = None, task.net.parameters.flat.copy()  # noqa: SLF001
+
+
+def batch_size_for(batch_size: int | str, n_samples: int) -> int:
+    """Return the size of a batch; "auto" is 200, or all samples where there are fewer.
+
+    Warns
+    -----
+    UserWarning
+        If a batch is to be larger than the data.
+    """
+    if isinstance(batch_size, str):
+        return min(200, n_samples)
+    if batch_size > n_samples:
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+    return int(min(batch_size, n_samples))
+
+
+class Course:
+    """How a training goes, epoch by epoch, in the attributes of its estimator."""
+
+    def __init__(self, estimator: BaseMLP, task: Task, solver: Solver, *, incremental: bool) -> None:
+        self._estimator, self._task, self._solver, self._incremental = estimator, task, solver, incremental
+        self._n_samples = len(task.batch.X)
+
+    def epoch_ends(self, net: MLP, info: EpochInfo) -> bool:  # noqa: ARG002  a callback of `training.fit`
+        """Keep the books of an epoch; return whether it was the last."""
+        estimator = self._estimator
+        self._count(info.loss)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {info.loss:.8f}")  # noqa: T201  asked for
+        self._look_for_progress()
+        self._solver.epoch_ends(estimator.t_)
+        if estimator._no_improvement_count > estimator.n_iter_no_change and self._ends_here():  # noqa: SLF001
+            return True
+        if not self._incremental and estimator.n_iter_ == estimator.max_iter:
+            message = (
+                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
+                "converged yet."
+            )
+            warn(message, ConvergenceWarning)
+        return False
+
+    def diverged(self, error: DivergedError) -> None:
+        """Keep the books of an epoch that was given up; its parameters are those before it.
+
+        Raises
+        ------
+        ValueError
+            If early stopping has no better ones.
+        """
+        estimator = self._estimator
+        self._count(math.nan)
+        if self._task.held_out is None:
+            raise ValueError(NON_FINITE) from error
+        estimator.validation_scores_.append(math.nan)
+        message = f"Training diverged in epoch {estimator.n_iter_}; the parameters are those of the best epoch before"
+        warn(message, ConvergenceWarning)
+
+    def ends(self) -> None:
+        """Bring back the parameters of the best epoch, where early stopping knows it."""
+        if self._task.held_out is not None:
+            self._task.net.parameters.flat[...] = self._estimator._best  # noqa: SLF001
+
+    def _count(self, loss: float) -> None:
+        estimator = self._estimator
+        estimator.n_iter_ += 1
+        estimator.loss_ = loss
+        estimator.t_ += self._n_samples
+        estimator.loss_curve_.append(loss)
+
+    def _look_for_progress(self) -> None:
+        """Count the epochs since the loss, or the score of what was held out, has improved by `tol`."""
+        estimator = self._estimator
+        if self._task.held_out is None:
+            loss, tol = estimator.loss_, estimator._loss_tol()  # noqa: SLF001
+            self._note(is_stuck=loss > estimator.best_loss_ - tol)
+            estimator.best_loss_ = min(estimator.best_loss_, loss)
+            return
+        score = self._score(self._task.held_out)
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")  # noqa: T201  asked for
+        self._note(is_stuck=score < estimator.best_validation_score_ + estimator.tol)
+        if score > estimator.best_validation_score_:
+            estimator.best_validation_score_ = score
+            estimator._best = self._task.net.parameters.flat.copy()  # noqa: SLF001
+
+    def _score(self, held_out: Batch) -> float:
+        A = self._task.backend.predict(self._task.net.parameters, held_out.X)
+        return finite_or_nan(self._estimator._score, A, held_out.Y, held_out.weights)  # noqa: SLF001
+
+    def _note(self, *, is_stuck: bool) -> None:
+        estimator = self._estimator
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if is_stuck else 0  # noqa: SLF001
+
+    def _ends_here(self) -> bool:
+        """Do what the solver does about a lack of progress; return whether that is to end."""
+        estimator = self._estimator
+        reaction = self._solver.react()
+        if estimator.verbose:
+            what = "Training loss" if self._task.held_out is None else "Validation score"
+            limits = f"tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs"
+            print(f"{what} did not improve more than {limits}. {reaction.message}")  # noqa: T201  asked for
+        if not reaction.ends:
+            estimator._no_improvement_count = 0  # noqa: SLF001
+        return reaction.ends
+
+
+def _for_network(state: TrainingState | None, net: MLP) -> TrainingState | None:
+    """Return a state for a network whose spec may have changed in what the state does not depend on."""
+    return None if state is None else replace(state, spec=net.spec, generator=net.generator.bit_generator.state)
+
+
+def _between_epochs(state: TrainingState | None) -> TrainingState | None:
+    """Return a state as if the steps done of an interrupted epoch had been all of it: its order cannot come again."""
+    if state is None or not state.losses:
+        return state
+    done = len(state.losses)
+    _, powers = state.optimizer.coefficients(state.optimizer.rates(state.step, done), state.powers)
+    return replace(state, losses=[], powers=powers, step=state.step + done)
