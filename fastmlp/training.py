@@ -42,8 +42,9 @@ class Plan:
     optimizer, epochs, batch_size, shuffle, validation, metrics, early_stopping, callbacks, verbose
         As for `MLP.fit`.
     order : callable or None
-        Returns the order of an epoch's samples, in place of a permutation drawn from the network's generator. A state
-        within an epoch cannot be gone on from then, since it could not be asked for again.
+        Returns the order of an epoch's samples, in place of a permutation drawn from the network's generator, or those
+        of several passes, one behind the other: they are one epoch then, and cost Python no more than one. A state
+        within an epoch cannot be gone on from, since its order could not be asked for again.
     shared_l2 : float
         An l2 that a batch divides by its weight, beside that of the spec.
     mean_loss : callable or None
@@ -135,6 +136,13 @@ class Steps:
         totals = (stops - starts).astype(np.float64)
         return cls(starts, stops, totals, sum_in_order(totals))
 
+    def repeated(self, times: int) -> Steps:
+        """Return the steps of several passes whose orders lie one behind the other."""
+        n_samples = int(self.stops[-1])
+        first = np.repeat(np.arange(times) * n_samples, self.starts.size)
+        starts, stops, totals = (np.tile(values, times) for values in (self.starts, self.stops, self.totals))
+        return Steps(first + starts, first + stops, totals, self.total * times)
+
     def weighted(self, weights: Floats, order: Indices) -> Steps:
         """Return the steps of an order of samples that have weights."""
         pairs = zip(self.starts, self.stops, strict=True)
@@ -205,7 +213,7 @@ class _Training:
         if not state.losses:
             state.generator = net.generator.bit_generator.state
         order = self._order()
-        steps = self.steps if self.data.weights is None else self.steps.weighted(self.data.weights, order)
+        steps = self._steps_of(order)
         n_steps = steps.starts.size
         rates = self.optimizer.rates(state.step, n_steps)
         coefficients, powers = self.optimizer.coefficients(rates, state.powers)
@@ -222,6 +230,11 @@ class _Training:
         if self.plan.order is not None:
             return self.plan.order()
         return self.net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
+
+    def _steps_of(self, order: Indices) -> Steps:
+        passes = order.size // len(self.data.X)
+        steps = self.steps if passes == 1 else self.steps.repeated(passes)
+        return steps if self.data.weights is None else steps.weighted(self.data.weights, order)
 
     def _mean_loss(self, run: Run, steps: Steps) -> float:
         if self.plan.mean_loss is not None:

@@ -67,6 +67,20 @@ def test_orders_may_come_from_outside(backend: str) -> None:
     assert net.generator.bit_generator.state == before
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_several_passes_may_be_one_epoch(backend: str, weights: np.ndarray | None) -> None:
+    orders = [[6, 5, 4, 3, 2, 1, 0], [0, 2, 4, 6, 1, 3, 5], [3, 0, 1, 2, 5, 6, 4]]
+    coming = iter([orders[:2], orders[2:]])
+    net = network(backend)
+    losses = fit(net, replace(PLAN, shared_l2=SHARED, order=lambda: np.concatenate(next(coming))), weights)
+    np.testing.assert_array_equal(net.parameters.flat, by_hand(backend, orders, 0.0, weights))
+    single = iter(orders)
+    plan = replace(PLAN, epochs=3, shared_l2=SHARED, order=lambda: np.array(next(single)))
+    one_by_one = fit(network(backend), plan, weights)
+    expected = [(one_by_one[0] + one_by_one[1]) / 2, one_by_one[2]]
+    np.testing.assert_allclose(losses, expected, rtol=bounds.gamma(16, "float64"))
+
+
 def test_an_epochs_loss_may_be_told_otherwise(backend: str) -> None:
     seen = []
 
