@@ -139,9 +139,9 @@ class Steps:
     def repeated(self, times: int) -> Steps:
         """Return the steps of several passes whose orders lie one behind the other."""
         n_samples = int(self.stops[-1])
-        first = np.repeat(np.arange(times) * n_samples, self.starts.size)
-        starts, stops, totals = (np.tile(values, times) for values in (self.starts, self.stops, self.totals))
-        return Steps(first + starts, first + stops, totals, self.total * times)
+        begins = np.repeat(np.arange(times) * n_samples, self.starts.size)
+        starts, stops = begins + np.tile(self.starts, times), begins + np.tile(self.stops, times)
+        return Steps(starts, stops, np.tile(self.totals, times), self.total * times)
 
     def weighted(self, weights: Floats, order: Indices) -> Steps:
         """Return the steps of an order of samples that have weights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import signal
 import warnings
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.backends.numpy import NumpyBackend
 from tests import bounds, parity
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -255,6 +257,62 @@ def test_an_interrupted_fit_is_a_fit_of_fewer_epochs(kind: Any, y: np.ndarray, e
     if not early_stopping:
         t = estimator.t_
         assert estimator.partial_fit(X, y).t_ == t + len(X)
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many steps each call of the numpy backend does."""
+    seen: list[int] = []
+    usual = NumpyBackend.train
+
+    def noting(backend: NumpyBackend, run: Any, start: int, stop: int) -> int:
+        seen.append(stop - start)
+        return usual(backend, run, start, stop)
+
+    monkeypatch.setattr(NumpyBackend, "train", noting)
+    return seen
+
+
+@quiet
+def test_epochs_that_nobody_looks_at_are_one_run(spans: list[int]) -> None:
+    """As many as patience lasts: 3 steps an epoch, 10 epochs without improvement allowed."""
+    settings = SETTINGS | {"tol": 0.0, "max_iter": 100, "learning_rate_init": 1e-3, "backend": "numpy"}
+    estimator = MLPRegressor(**settings).fit(X, NUMBERS)
+    assert max(spans) == 11 * 3
+    assert sum(spans) == 100 * 3
+    spans.clear()
+    watched = MLPRegressor(**settings, verbose=True).fit(X, NUMBERS)
+    assert max(spans) == 3
+    assert watched.loss_curve_ == estimator.loss_curve_
+    assert all((a == b).all() for a, b in zip(watched.coefs_, estimator.coefs_, strict=True))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+@pytest.mark.parametrize("calls", [1, 3, 6, 8])
+def test_ctrl_c_within_a_run_leaves_the_epochs_that_were_whole(
+    loss: str, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SETTINGS | {"loss": loss, "max_iter": 40, "tol": 0.0, "backend": "numpy"}
+    y = np.abs(NUMBERS)
+    usual, left = NumpyBackend.train, [calls]
+
+    def interrupting(backend: NumpyBackend, run: Any, start: int, stop: int) -> int:
+        left[0] -= 1
+        if not left[0]:
+            signal.raise_signal(signal.SIGINT)
+        return usual(backend, run, start, stop)
+
+    monkeypatch.setattr(NumpyBackend, "train", interrupting)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        estimator = MLPRegressor(**settings).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        whole = MLPRegressor(**settings).fit(X, y)
+    n = estimator.n_iter_
+    assert n == len(estimator.loss_curve_) <= 40
+    np.testing.assert_allclose(estimator.loss_curve_, whole.loss_curve_[:n], rtol=bounds.PARITY["float64"])
+    assert estimator.t_ == n * len(X)
+    assert estimator.partial_fit(X, y).t_ == (n + 1) * len(X)
 
 
 DIVERGING = {"solver": "sgd", "activation": "identity", "learning_rate_init": 1e6, "max_iter": 50}

@@ -1,12 +1,14 @@
 """Training batch by batch: scikit-learn's draws, its books of progress and its ways to end, over `training.fit`.
 
 The steps themselves are a run of the backend. Here is what stands between two epochs: the order of the samples, the
-learning rate, whether the loss or the score still improves.
+learning rate, whether the loss or the score still improves. Where nothing can come of that for some epochs, since the
+patience of `n_iter_no_change` outlasts them, they are one run, and their books are kept afterwards.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,22 +33,31 @@ NON_FINITE = (
 )
 
 
+_MOST_IN_A_RUN = 1 << 17  # samples, counted once for each pass: their orders take a megabyte
+
+
 class Orders:
-    """The order of each epoch, as `sklearn.utils.shuffle` of the order before would give it.
+    """The orders of the next epochs, as `sklearn.utils.shuffle` of the order before would give each.
 
     Parameters
     ----------
     n_samples : int
     random_state : numpy.random.RandomState or None
         None leaves the samples as they come.
+    n_epochs : callable
+        Returns how many epochs are to be one run.
     """
 
-    def __init__(self, n_samples: int, random_state: np.random.RandomState | None) -> None:
+    def __init__(self, n_samples: int, random_state: np.random.RandomState | None, n_epochs: Callable[[], int]) -> None:
         self._order: Indices = np.arange(n_samples)
-        self._random_state = random_state
+        self._random_state, self._n_epochs = random_state, n_epochs
 
     def __call__(self) -> Indices:
-        """Return the next epoch's."""
+        """Return the orders of a run."""
+        orders = [self._next() for _ in range(self._n_epochs())]
+        return orders[0] if len(orders) == 1 else np.concatenate(orders)
+
+    def _next(self) -> Indices:
         if self._random_state is not None:
             moves = np.arange(self._order.size)
             self._random_state.shuffle(moves)
@@ -54,8 +65,8 @@ class Orders:
         return self._order
 
 
-class MeanLoss:
-    """An epoch's loss: the mean of its batches', by their number of samples, whatever the samples weigh.
+class Losses:
+    """The losses of a run's epochs: each the mean of its batches', by their number of samples, whatever they weigh.
 
     Parameters
     ----------
@@ -63,20 +74,28 @@ class MeanLoss:
         All samples.
     constants : ndarray of shape (n_samples,) or None
         Added to each sample's loss: what the definition of the loss has and training needs not.
+
+    Attributes
+    ----------
+    last : list of float
+        Those of the last run.
     """
 
     def __init__(self, batch: Batch, constants: Floats | None) -> None:
-        self._constants = constants
-        self._weights = batch.weights
+        self._n_samples, self._weights, self._constants = len(batch.X), batch.weights, constants
+        self.last: list[float] = []
 
     def __call__(self, run: Run) -> float:
-        """Return the loss of an epoch."""
-        counts = run.stops - run.starts
+        """Take down the losses of a run; return their mean."""
         losses = run.losses
         if self._constants is not None:
             terms = self._constants if self._weights is None else self._constants * self._weights
             losses = losses + np.add.reduceat(terms[run.order], run.starts) / run.totals
-        return float(losses @ counts) / float(counts.sum())
+        counts = run.stops - run.starts
+        n_epochs = run.order.size // self._n_samples
+        sums = (losses * counts).reshape(n_epochs, -1).sum(axis=1)
+        self.last = (sums / counts.reshape(n_epochs, -1).sum(axis=1)).tolist()
+        return sum(self.last) / n_epochs
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,7 @@ class Task:
         Those that early stopping looks at.
     batch_size : int
     constants : ndarray or None
-        See `MeanLoss`.
+        See `Losses`.
     """
 
     net: MLP
@@ -119,7 +138,9 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     """
     solver: Solver = estimator._optimizer  # noqa: SLF001
     n_samples = len(task.batch.X)
-    course = Course(estimator, task, solver, incremental=incremental)
+    losses = Losses(task.batch, task.constants)
+    course = Course(estimator, task, solver, losses, incremental=incremental)
+    random_state = estimator._random_state if estimator.shuffle else None  # noqa: SLF001
     plan = Plan(
         optimizer=solver.optimizer,
         epochs=1 if incremental else estimator.max_iter,
@@ -128,11 +149,11 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
         validation=None,
         metrics=(),
         early_stopping=None,
-        callbacks=(course.epoch_ends,),
+        callbacks=(course.run_ends,),
         verbose=False,
-        order=Orders(n_samples, estimator._random_state if estimator.shuffle else None),  # noqa: SLF001
+        order=Orders(n_samples, random_state, course.epochs_ahead),
         shared_l2=float(estimator.alpha),
-        mean_loss=MeanLoss(task.batch, task.constants),
+        mean_loss=losses,
     )
     estimator.n_iter_ = 0
     _open_books(estimator, task)
@@ -140,6 +161,7 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     try:
         training.fit(task.net, task.backend, task.batch, plan, _for_network(state, task.net))
     except KeyboardInterrupt:
+        course.interrupted(None if task.net.history is None else task.net.history.state)
         warn("Training interrupted by user.")
     except DivergedError as error:
         course.diverged(error)
@@ -181,30 +203,56 @@ def batch_size_for(batch_size: int | str, n_samples: int) -> int:
 class Course:
     """How a training goes, epoch by epoch, in the attributes of its estimator."""
 
-    def __init__(self, estimator: BaseMLP, task: Task, solver: Solver, *, incremental: bool) -> None:
-        self._estimator, self._task, self._solver, self._incremental = estimator, task, solver, incremental
+    def __init__(self, estimator: BaseMLP, task: Task, solver: Solver, losses: Losses, *, incremental: bool) -> None:
+        self._estimator, self._task, self._solver, self._losses = estimator, task, solver, losses
+        self._incremental = incremental
         self._n_samples = len(task.batch.X)
 
-    def epoch_ends(self, net: MLP, info: EpochInfo) -> bool:  # noqa: ARG002  a callback of `training.fit`
-        """Keep the books of an epoch; return whether it was the last."""
+    def epochs_ahead(self) -> int:
+        """Return for how many epochs nobody looks, and nothing can end the fit or change its rate."""
+        estimator, task = self._estimator, self._task
+        is_watched = estimator.verbose or task.held_out is not None or self._solver.changes_each_epoch
+        if self._incremental or is_watched or task.batch.weights is not None:
+            return 1
+        patience = estimator.n_iter_no_change - estimator._no_improvement_count  # noqa: SLF001
+        ahead = min(estimator.max_iter - estimator.n_iter_, patience + 1, _MOST_IN_A_RUN // self._n_samples)
+        return max(1, int(ahead))
+
+    def run_ends(self, net: MLP, info: EpochInfo) -> bool:  # noqa: ARG002  a callback of `training.fit`
+        """Keep the books of a run's epochs; return whether it was the last."""
         estimator = self._estimator
-        self._count(info.loss)
-        if estimator.verbose:
-            print(f"Iteration {estimator.n_iter_}, loss = {info.loss:.8f}")  # noqa: T201  asked for
-        self._look_for_progress()
-        self._solver.epoch_ends(estimator.t_)
+        for loss in self._losses.last:
+            self._count(loss)
+            if estimator.verbose:
+                print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201  asked for
+            self._look_for_progress()
+            self._solver.epoch_ends(estimator.t_)
         if estimator._no_improvement_count > estimator.n_iter_no_change and self._ends_here():  # noqa: SLF001
             return True
-        if not self._incremental and estimator.n_iter_ == estimator.max_iter:
-            message = (
-                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
-                "converged yet."
-            )
-            warn(message, ConvergenceWarning)
-        return False
+        if self._incremental or estimator.n_iter_ < estimator.max_iter:
+            return False
+        message = (
+            f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
+            "converged yet."
+        )
+        warn(message, ConvergenceWarning)
+        return True
+
+    def interrupted(self, state: TrainingState | None) -> None:
+        """Keep the books of the epochs that were whole when a run was interrupted."""
+        steps = -(-self._n_samples // self._task.batch_size)
+        if state is None or self._task.batch.weights is not None:
+            return
+        counts = np.full(steps, self._task.batch_size)
+        counts[-1] = self._n_samples - (steps - 1) * self._task.batch_size
+        n_epochs = len(state.losses) // steps
+        constant = 0.0 if self._task.constants is None else float(self._task.constants.mean())
+        for losses in np.reshape(state.losses[: n_epochs * steps], (n_epochs, steps)):
+            self._count(float(losses @ counts) / self._n_samples + constant)
+            self._look_for_progress()
 
     def diverged(self, error: DivergedError) -> None:
-        """Keep the books of an epoch that was given up; its parameters are those before it.
+        """Keep the books of a run that was given up, as of one epoch; the parameters are those before it.
 
         Raises
         ------

@@ -132,9 +132,14 @@ class Solver:
         """The rate of the next epoch; NaN where a schedule has it."""
         return math.nan if self._rate is None else self._rate.now
 
+    @property
+    def changes_each_epoch(self) -> bool:
+        """Whether every epoch has a rate of its own."""
+        return self._rate is not None and self._policy == "invscaling"
+
     def epoch_ends(self, n_samples_seen: int) -> None:
         """Set the rate of the next epoch, where it follows from the samples seen so far."""
-        if self._rate is not None and self._policy == "invscaling":
+        if self._rate is not None and self.changes_each_epoch:
             self._rate.now = self._first_rate / (n_samples_seen + 1) ** self._power_t
 
     def react(self) -> Reaction:
