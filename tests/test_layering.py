@@ -25,6 +25,7 @@ ORDER = (
     "backends.base",
     *("backends.numpy.threads", "backends.numpy.workspace", "backends.numpy.calls", "backends.numpy.activations"),
     *("backends.numpy.fast", "backends.numpy.strict", "backends.numpy.passes", "backends.numpy.steps"),
+    "backends.numpy.answering",
     *("backends.numpy.__init__", "backends.naive"),
     *("backends.numba.simd.registers", "backends.numba.jit"),
     *("backends.numba.compiling", "backends.numba.store", "backends.numba.cache", "backends.numba.calls"),
