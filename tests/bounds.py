@@ -200,3 +200,10 @@ Rounding of either side is of size u a step, and training multiplies it: by less
 tests, whose rates are small.  Measured over the generated product and rounded up: 6e-13 and 1e-4 are the largest seen,
 and a training that follows other draws, or another rule, is off by 1e-3 and more in binary64.
 """
+
+CENTRAL_DIFFERENCE = 1e-6
+"""Largest error of (f(x + h) - f(x - h)) / 2h with h = 1e-5 for a loss, beside its slope, or 1 where that is smaller.
+
+What is cut off is h^2/6 times a third derivative of order one, 2e-11; what rounds is u f/h, 1e-11 times a loss of up to
+some ten thousand over a slope as large.  Rounded up, and still far from a wrong factor or a forgotten term.
+"""

@@ -45,8 +45,9 @@ ORDER = (
     "gradcheck",
     # scikit-learn's names
     "estimators.telling",
-    *("estimators.solvers", "estimators.scores", "estimators.splitting", "estimators.sparse", "estimators.lbfgs"),
-    *("estimators.engine", "estimators.descent", "estimators.base"),
+    *("estimators.solvers", "estimators.settings", "estimators.picture", "estimators.scores"),
+    *("estimators.splitting", "estimators.scaling", "estimators.sparse", "estimators.lbfgs", "estimators.engine"),
+    *("estimators.descent", "estimators.fitted", "estimators.base"),
     *("estimators.classifier", "estimators.regressor", "estimators.__init__"),
     # what `import fastmlp` gives, and the command over it
     *("__init__", "cli"),

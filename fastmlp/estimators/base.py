@@ -1,162 +1,117 @@
-"""What the two estimators share: scikit-learn's parameters and attributes, and how a fit goes."""
+"""How an estimator is fitted: what both kinds share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
-from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.base import _fit_context
+from sklearn.metrics import check_scoring
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
-from fastmlp.activations import HIDDEN_ACTIVATIONS
-from fastmlp.backends import Work, available_backends
-from fastmlp.backends.base import Batch, Floats
+from fastmlp.backends import Work
+from fastmlp.backends.base import Backend, Batch, Floats
 from fastmlp.data import check_sample_weight, check_Y, make_batch
-from fastmlp.estimators.descent import NON_FINITE, Task, batch_size_for, descend
-from fastmlp.estimators.engine import Engine, backend_for
+from fastmlp.estimators.descent import NON_FINITE, Course, Task, batch_size_for, descend
+from fastmlp.estimators.fitted import Fitted
 from fastmlp.estimators.lbfgs import Limits, minimise
+from fastmlp.estimators.scaling import Scaling
 from fastmlp.estimators.scores import Score
-from fastmlp.estimators.solvers import POLICIES, SOLVERS, make_solver
+from fastmlp.estimators.solvers import make_solver
 from fastmlp.estimators.sparse import SparseBackend, SparseRows, as_array
 from fastmlp.estimators.splitting import hold_out
-from fastmlp.network import MLP
 from fastmlp.parameters import Array
 from fastmlp.spec import NetworkSpec
 
-OUR_NAMES = {"logistic": "sigmoid"}
-"""fastmlp's name of an activation where scikit-learn has another."""
+_OUR_NAMES = {"logistic": "sigmoid"}  # of activations for which scikit-learn has another name
+_NARROW = ("logistic", "sigmoid")  # Glorot's bound is for activations whose slope at 0 is 1
 
 _BOOKS = (
     *("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"),
-    *("_no_improvement_count", "_best", "_optimizer"),
+    *("_no_improvement_count", "_best", "_optimizer", "x_mean_", "x_scale_", "y_mean_", "y_scale_"),
 )
-"""What a training that begins anew forgets; `fastmlp.estimators.descent` keeps it."""
+"""What a training that begins anew forgets; `fastmlp.estimators.descent` keeps most of it."""
 
 
-def _is_stochastic(estimator: BaseMLP) -> bool:
+class Data(NamedTuple):
+    """Samples: X and Y as the network takes them, weights or None, and X and y as they were given."""
+
+    X: Any
+    Y: Array
+    weights: Floats | None
+    given: tuple[Any, Any]
+
+    def rows(self, which: Array) -> Data:
+        """Return some of the samples."""
+        X, y = (_safe_indexing(values, which) for values in self.given)
+        return Data(self.X[which], self.Y[which], None if self.weights is None else self.weights[which], (X, y))
+
+
+class Extras(NamedTuple):
+    """What else `fit` may be given: a validation set, and coefficients to begin with."""
+
+    X_val: Any = None
+    y_val: Any = None
+    coefs: Any = None
+    intercepts: Any = None
+
+
+def is_stochastic(estimator: BaseMLP) -> bool:
+    """Return whether an estimator trains batch by batch.
+
+    Raises
+    ------
+    AttributeError
+        If it does not.
+    """
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(Fitted):
     """The estimators' common part; see `MLPClassifier` and `MLPRegressor`."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({"logistic", *HIDDEN_ACTIVATIONS})],
-        "solver": [StrOptions(set(SOLVERS))],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions(set(POLICIES))],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "backend": [StrOptions({"auto", *available_backends()})],
-        "strict": ["boolean"],
-        "threads": [None, Interval(Integral, 1, None, closed="left")],
-    }
-
     _score: Score
-    loss_curve_: list[float]
-    # Each of these is None where early stopping is used, or where it is not.
-    best_loss_: Any
-    validation_scores_: Any
-    best_validation_score_: Any
-    _engine: Any
-
-    def __init__(  # noqa: PLR0913  scikit-learn's, in its order
-        self,
-        hidden_layer_sizes: Any = (100,),  # noqa: ANN401  an int, or any sequence of them
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,  # noqa: ANN401  what scikit-learn takes
-        tol: float = 1e-4,
-        verbose: bool | int = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        backend: str = "auto",
-        strict: bool = False,
-        threads: int | None = None,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.backend = backend
-        self.strict = strict
-        self.threads = threads
 
     # ---- what a kind of estimator says of its targets
 
     @abstractmethod
-    def _validated(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Array]:  # noqa: ANN401
-        """Return X, and targets as `fastmlp.MLP` takes them."""
+    def _validated(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Any]:  # noqa: ANN401
+        """Return X and y, checked, after a look at what `y` consists of."""
+
+    @abstractmethod
+    def _validated_more(self, X: Any, y: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """Return further X and y, checked against what has been fitted."""
+
+    @abstractmethod
+    def _encoded(self, y: Any) -> Array:  # noqa: ANN401
+        """Return targets as `fastmlp.MLP` takes them."""
 
     @abstractmethod
     def _outputs_for(self, Y: Array) -> tuple[int, str, str]:
         """Return the number of outputs for such targets, scikit-learn's name of their activation, and the loss."""
 
+    def _weighted(self, y: Any, weights: Floats | None) -> Floats | None:  # noqa: ANN401, ARG002
+        """Return the weights of samples with such targets."""
+        return weights
+
     def _stratify(self, Y: Array) -> Array | None:  # noqa: ARG002  where there are no classes
         """Return what to stratify by when samples are held out."""
         return None
+
+    def _scale_targets(self, Y: Array, weights: Floats | None, dtype: str) -> None:
+        """Look at the targets, where they are to be standardized."""
+
+    def _scaled(self, Y: Array) -> Array:
+        """Return targets as the network is trained on them."""
+        return Y
 
     def _loss_constants(self, Y: Array) -> Floats | None:  # noqa: ARG002  where the two definitions are the same
         """Return what each sample's loss has beside that of fastmlp."""
@@ -169,7 +124,17 @@ class BaseMLP(BaseEstimator):
     # ---- fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseMLP:  # noqa: ANN401
+    def fit(
+        self,
+        X: Any,  # noqa: ANN401
+        y: Any,  # noqa: ANN401
+        sample_weight: Any = None,  # noqa: ANN401
+        *,
+        X_val: Any = None,  # noqa: ANN401
+        y_val: Any = None,  # noqa: ANN401
+        coef_init: Any = None,  # noqa: ANN401
+        intercept_init: Any = None,  # noqa: ANN401
+    ) -> BaseMLP:
         """Train on data, from the beginning, or with `warm_start` from the coefficients there are.
 
         Parameters
@@ -180,6 +145,10 @@ class BaseMLP(BaseEstimator):
             Classes or numbers.
         sample_weight : array-like of shape (n_samples,), optional
             Not negative; a batch's loss is divided by their sum.
+        X_val, y_val : optional
+            What early stopping looks at; without them it holds out some of X and y.
+        coef_init, intercept_init : sequence of array-like, optional
+            Coefficients to begin with, one entry a layer as in `coefs_` and `intercepts_`; what is not given is drawn.
 
         Returns
         -------
@@ -190,9 +159,10 @@ class BaseMLP(BaseEstimator):
         ValueError
             If an argument makes no sense, or the parameters stop being finite.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        extras = Extras(X_val, y_val, coef_init, intercept_init)
+        return self._fit(X, y, sample_weight, extras, incremental=False)
 
-    @available_if(_is_stochastic)
+    @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseMLP:  # noqa: ANN401
         """Train for one epoch on data, from where the training stands. Not with ``solver="lbfgs"``.
@@ -206,81 +176,135 @@ class BaseMLP(BaseEstimator):
         -------
         self : estimator
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, Extras(), incremental=True)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> BaseMLP:  # noqa: ANN401
+    def input_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Array:  # noqa: ANN401
+        """Return the derivative of the loss, without its penalty, with respect to X.
+
+        Parameters
+        ----------
+        X : {array-like, dataframe} of shape (n_samples, n_features)
+            Not sparse.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Of the kind that was fitted.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), of the network's dtype
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            If there is no network, or an argument is not as described.
+        """
+        net, scaling = self._network(), self._x_scaling()
+        X, y = self._validated_more(X, y)
+        weights = self._weighted(y, None if sample_weight is None else _check_sample_weight(sample_weight, X))
+        Y = self._scaled(self._encoded(y))
+        if scaling is None:
+            return net.input_gradient(X, Y, weights)
+        return net.input_gradient(scaling.apply(X.astype(net.spec.dtype)), Y, weights) / scaling.scale
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, extras: Extras, *, incremental: bool) -> BaseMLP:  # noqa: ANN401
         hidden = self._hidden_sizes()
         is_first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, Y = self._validated(X, y, incremental=incremental, reset=is_first)
+        given = X, y
+        X, y = self._validated(X, y, incremental=incremental, reset=is_first)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        data = Data(X, self._encoded(y), self._weighted(y, weights), given)
         self._random_state = check_random_state(self.random_state)
-        n_outputs, self.out_activation_, loss = self._outputs_for(Y)
+        n_outputs, self.out_activation_, loss = self._outputs_for(data.Y)
         sizes = (X.shape[1], *hidden, n_outputs)
         if is_first:
             self._begin(sizes, X.dtype)
+        self._begin_with(extras)
         spec = self._spec_for(sizes, loss)
         self.n_outputs_ = n_outputs
         if self.solver == "lbfgs":
-            self._fit_lbfgs(spec, X, Y, weights)
+            self._fit_lbfgs(spec, data)
         else:
-            self._fit_stochastic(spec, X, Y, weights, incremental=incremental)
+            self._fit_stochastic(spec, data, extras, incremental=incremental)
         if not np.isfinite(self._engine.net.parameters.flat).all():
             raise ValueError(NON_FINITE)
         return self
 
-    def _fit_lbfgs(self, spec: NetworkSpec, X: Any, Y: Array, weights: Floats | None) -> None:  # noqa: ANN401
-        n_samples = X.shape[0]
+    def _fit_lbfgs(self, spec: NetworkSpec, data: Data) -> None:
+        if self.dropout:
+            msg = f"dropout is {self.dropout}, but lbfgs needs a loss that stays the same; use 0, or another solver"
+            raise ValueError(msg)
+        n_samples = data.X.shape[0]
         engine = self._engine_for(spec, Work(n_samples, self.max_iter, n_samples))
-        batch = _batch_of(spec, X, Y, weights)
+        self._look_at_scales(data, spec.dtype)
+        batch = self._batch_of(spec, data)
         batch = batch._replace(l2=self.alpha / batch.total)
-        backend = SparseBackend(engine.backend) if issparse(X) else engine.backend
-        constant = _mean_constant(self._loss_constants(batch.Y), batch)
-
-        def tell(number: int, loss: float) -> None:
-            print(f"Iteration {number}, loss = {loss + constant:.8f}")  # noqa: T201  asked for
-
+        constants = self._loss_constants(batch.Y)
+        constant = 0.0 if constants is None else float(np.average(constants, weights=batch.weights))
+        course = Course(self, constant)
         limits = Limits(self.max_iter, self.max_fun, self.tol)
-        found = minimise(backend, engine.net.parameters, batch, limits, tell if self.verbose else None)
+        found = minimise(_backend(engine.backend, data), engine.net.parameters, batch, limits, course.iteration_ends)
         self.loss_, self.n_iter_ = found.loss + constant, found.n_iter
 
-    def _fit_stochastic(
-        self,
-        spec: NetworkSpec,
-        X: Any,  # noqa: ANN401
-        Y: Array,
-        weights: Floats | None,
-        *,
-        incremental: bool,
-    ) -> None:
+    def _fit_stochastic(self, spec: NetworkSpec, data: Data, extras: Extras, *, incremental: bool) -> None:
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = make_solver(self.get_params(deep=False))
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        train, held_out = (X, Y, weights), None
-        if self.early_stopping:
-            fraction, random_state = self.validation_fraction, self._random_state
-            train, held_out = hold_out(train, fraction, random_state, self._stratify(Y))
-        n_samples = train[0].shape[0]
-        epochs = 1 if incremental else self.max_iter
+        train, held_out = self._parts(data, extras)
+        n_samples, epochs = train.X.shape[0], 1 if incremental else self.max_iter
         batch_size = batch_size_for(self.batch_size, n_samples)
         engine = self._engine_for(spec, Work(n_samples, epochs, batch_size))
-        batch = _batch_of(spec, *train)
-        backend = SparseBackend(engine.backend) if issparse(X) else engine.backend
-        validation = None if held_out is None else _batch_of(spec, *held_out)
-        task = Task(engine.net, backend, batch, validation, batch_size, self._loss_constants(batch.Y))
-        descend(self, task, incremental=incremental)
+        if self.dropout:
+            engine.net.generator = np.random.default_rng(self._random_state.randint(2**31))
+        self._look_at_scales(train, spec.dtype)
+        batch, backend = self._batch_of(spec, train), _backend(engine.backend, train)
+        constants = self._loss_constants(batch.Y)
+        score = None if held_out is None else self._score_of(spec, held_out)
+        descend(self, Task(engine.net, backend, batch, batch_size, constants, score), incremental=incremental)
 
-    def _hidden_sizes(self) -> list[int]:
-        given = self.hidden_layer_sizes
-        sizes = list(given) if isinstance(given, Iterable) else [given]
-        if any(size <= 0 for size in sizes):
-            msg = f"hidden_layer_sizes must be > 0, got {sizes}."
-            raise ValueError(msg)
-        return [int(size) for size in sizes]
+    def _parts(self, data: Data, extras: Extras) -> tuple[Data, Data | None]:
+        """Return the samples to train on, and those that early stopping looks at."""
+        if extras.X_val is None and extras.y_val is None:
+            if not self.early_stopping:
+                return data, None
+            n_samples, stratify = data.X.shape[0], self._stratify(data.Y)
+            parts = hold_out(n_samples, self.validation_fraction, self._random_state, stratify)
+            return data.rows(parts[0]), data.rows(parts[1])
+        if not self.early_stopping or extras.X_val is None or extras.y_val is None:
+            raise ValueError("X_val and y_val are for early stopping: give both, and set early_stopping=True")
+        X, y = self._validated_more(extras.X_val, extras.y_val)
+        return data, Data(X, self._encoded(y), self._weighted(y, None), (extras.X_val, extras.y_val))
 
-    def _activations(self) -> list[str]:
-        """Return the activation of every hidden layer, in scikit-learn's words."""
-        return [self.activation] * len(self._hidden_sizes())
+    def _score_of(self, spec: NetworkSpec, held_out: Data) -> Any:  # noqa: ANN401
+        """Return what computes the score of the samples held out, for the parameters as they are then."""
+        engine = self._engine
+        parameters, backend = engine.net.parameters, _backend(engine.backend, held_out)
+        if self.scoring is None:
+            batch = self._batch_of(spec, held_out)
+            return lambda: self._score(backend.predict(parameters, batch.X), batch.Y, batch.weights)
+        if self.scoring == "loss":
+            batch = self._batch_of(spec, held_out)
+            return lambda: -backend.loss(parameters, batch)
+        return partial(check_scoring(self, self.scoring), self, *held_out.given)
+
+    def _look_at_scales(self, data: Data, dtype: str) -> None:
+        """Standardize from now on as these samples want it, unless others have been looked at already."""
+        if self.standardize and "x_mean_" not in self.__dict__:
+            self.x_mean_, self.x_scale_ = Scaling.of(data.X, data.weights, dtype)
+            self._scale_targets(data.Y, data.weights, dtype)
+
+    def _batch_of(self, spec: NetworkSpec, data: Data) -> Batch:
+        """Return samples as a backend takes them, which for sparse X is a `SparseBackend`."""
+        scaling, Y = self._x_scaling(), self._scaled(data.Y)
+        if not issparse(data.X):
+            X = data.X if scaling is None else scaling.apply(data.X.astype(spec.dtype, copy=False))
+            return make_batch(spec, X, Y, data.weights)
+        rows = SparseRows(data.X, spec.dtype, scaling)
+        weights = check_sample_weight(data.weights, len(rows))
+        total = float(len(rows)) if weights is None else float(weights.sum())
+        return Batch(as_array(rows), check_Y(spec, Y, len(rows)), weights, total, 0.0)
+
+    # ---- coefficients
 
     def _spec_for(self, sizes: tuple[int, ...], loss: str) -> NetworkSpec:
         """Return the spec of a network with the coefficients there are.
@@ -297,97 +321,50 @@ class BaseMLP(BaseEstimator):
                 f"{sizes}; fit with warm_start=False, or keep the sizes"
             )
             raise ValueError(msg)
-        activations = tuple(OUR_NAMES.get(name, name) for name in self._activations())
-        output = OUR_NAMES.get(self.out_activation_, self.out_activation_)
-        return NetworkSpec(sizes, activations, output, loss, self.coefs_[0].dtype.name)
+        activations = tuple(_OUR_NAMES.get(name, name) for name in self._activations())
+        output = _OUR_NAMES.get(self.out_activation_, self.out_activation_)
+        dtype = self.coefs_[0].dtype.name
+        return NetworkSpec(sizes, activations, output, loss, dtype, dropout=float(self.dropout))
 
     def _begin(self, sizes: tuple[int, ...], dtype: Any) -> None:  # noqa: ANN401
-        """Draw coefficients and set up the books."""
+        """Draw coefficients, and forget what a training before has left."""
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
-        self._engine = None
         self.coefs_, self.intercepts_ = self._draw(sizes, dtype)
         for book in _BOOKS:
             self.__dict__.pop(book, None)
 
     def _draw(self, sizes: tuple[int, ...], dtype: Any) -> tuple[list[Array], list[Array]]:  # noqa: ANN401
         """Return coefficients and intercepts, uniform within Glorot's bound, narrower for the logistic function."""
-        factor = 2.0 if self.activation == "logistic" else 6.0
+        names = self._activations() or ["identity" if not isinstance(self.activation, str) else self.activation]
         coefs, intercepts = [], []
-        for fan_in, fan_out in pairwise(sizes):
+        for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+            factor = 2.0 if names[min(i, len(names) - 1)] in _NARROW else 6.0
             bound = np.sqrt(factor / (fan_in + fan_out))
             coefs.append(self._random_state.uniform(-bound, bound, (fan_in, fan_out)).astype(dtype, copy=False))
             intercepts.append(self._random_state.uniform(-bound, bound, fan_out).astype(dtype, copy=False))
         return coefs, intercepts
 
-    # ---- the network
-
-    def _engine_for(self, spec: NetworkSpec, work: Work) -> Engine:
-        """Return an engine for a fit of this size, whose network has the coefficients."""
-        name = backend_for(self.backend, spec, work)
-        engine: Engine | None = self.__dict__.get("_engine")
-        if engine is None or not engine.serves(spec, name, strict=self.strict, threads=self.threads):
-            engine = Engine(spec, name, strict=self.strict, threads=self.threads)
-        self._adopt(engine)
-        return engine
-
-    def _adopt(self, engine: Engine) -> None:
-        """Make the engine's the estimator's own: its coefficients are views of the network's parameters from now on."""
-        if not engine.holds(self.coefs_, self.intercepts_):
-            engine.fill(self.coefs_, self.intercepts_)
-            self.coefs_, self.intercepts_ = list(engine.net.weights), list(engine.net.biases)
-        self._engine = engine
-        self._made_of = (engine.net.spec, engine.net.backend, engine.net.strict, engine.net.threads)
-
-    def _network(self) -> MLP:
-        """Return the fitted network, with the coefficients as they are now, whoever changed them.
+    def _begin_with(self, extras: Extras) -> None:
+        """Take the coefficients that were given.
 
         Raises
         ------
-        NotFittedError
-            If there is none.
+        ValueError
+            If their shapes are not those of the layers.
         """
-        engine: Engine | None = self.__dict__.get("_engine")
-        if engine is None:
-            check_is_fitted(self, "_made_of")
-            spec, backend, strict, threads = self._made_of
-            engine = Engine(spec, backend, strict=strict, threads=threads)
-        if not engine.holds(self.coefs_, self.intercepts_):
-            self._adopt(engine)
-        return engine.net
-
-    def _outputs(self, X: Any) -> Array:  # noqa: ANN401
-        """Return the network's outputs, of shape (n_samples, n_outputs)."""
-        net = self._network()
-        if type(X) is np.ndarray and X.dtype == net.parameters.flat.dtype and not hasattr(self, "feature_names_in_"):
-            try:
-                return net.predict(X)
-            except ValueError:
-                pass  # what is wrong with it is told below, in the words that scikit-learn's users know
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        if issparse(X):
-            rows = as_array(SparseRows(X, net.spec.dtype))
-            return SparseBackend(self._engine.backend).predict(net.parameters, rows)
-        return net.predict(X)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_engine"}
-
-    def __sklearn_tags__(self) -> Any:  # noqa: ANN401
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
+        pairs = (("coef_init", extras.coefs, self.coefs_), ("intercept_init", extras.intercepts, self.intercepts_))
+        for name, given, own in pairs:
+            if given is None:
+                continue
+            arrays = [np.asarray(array) for array in given]
+            shapes = [array.shape for array in arrays]
+            if shapes != [array.shape for array in own]:
+                msg = f"{name} has shapes {shapes}; expected {[array.shape for array in own]}, one a layer"
+                raise ValueError(msg)
+            for array, place in zip(arrays, own, strict=True):
+                place[...] = array
 
 
-def _batch_of(spec: NetworkSpec, X: Any, Y: Array, weights: Floats | None) -> Batch:  # noqa: ANN401
-    """Return data as a backend takes it, which for sparse X is a `SparseBackend`."""
-    if not issparse(X):
-        return make_batch(spec, X, Y, weights)
-    rows = SparseRows(X, spec.dtype)
-    checked = check_sample_weight(weights, len(rows))
-    total = float(len(rows)) if checked is None else float(checked.sum())
-    return Batch(as_array(rows), check_Y(spec, Y, len(rows)), checked, total, 0.0)
-
-
-def _mean_constant(constants: Floats | None, batch: Batch) -> float:
-    return 0.0 if constants is None else float(np.average(constants, weights=batch.weights))
+def _backend(backend: Backend, data: Data) -> Backend:
+    return SparseBackend(backend) if issparse(data.X) else backend

@@ -8,6 +8,7 @@ patience of `n_iter_no_change` outlasts them, they are one run, and their books 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp import training
 from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run
 from fastmlp.errors import DivergedError
-from fastmlp.estimators.scores import finite_or_nan
 from fastmlp.estimators.solvers import Solver
 from fastmlp.estimators.telling import warn
 from fastmlp.history import EpochInfo
@@ -108,19 +108,19 @@ class Task:
     backend : Backend
     batch : Batch
         The samples of training.
-    held_out : Batch or None
-        Those that early stopping looks at.
     batch_size : int
     constants : ndarray or None
         See `Losses`.
+    score : callable or None
+        Computes what early stopping looks at.
     """
 
     net: MLP
     backend: Backend
     batch: Batch
-    held_out: Batch | None
     batch_size: int
     constants: Floats | None
+    score: Callable[[], float] | None
 
 
 def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
@@ -139,7 +139,7 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     solver: Solver = estimator._optimizer  # noqa: SLF001
     n_samples = len(task.batch.X)
     losses = Losses(task.batch, task.constants)
-    course = Course(estimator, task, solver, losses, incremental=incremental)
+    course = Epochs(estimator, task, solver, losses, incremental=incremental)
     random_state = estimator._random_state if estimator.shuffle else None  # noqa: SLF001
     plan = Plan(
         optimizer=solver.optimizer,
@@ -176,7 +176,7 @@ def _open_books(estimator: BaseMLP, task: Task) -> None:
     if books.get("loss_curve_") is None:
         estimator.loss_curve_ = []
     books.setdefault("_no_improvement_count", 0)
-    if task.held_out is None:
+    if task.score is None:
         if books.get("best_loss_") is None:
             estimator.best_loss_ = math.inf
         estimator.validation_scores_ = estimator.best_validation_score_ = None
@@ -201,17 +201,48 @@ def batch_size_for(batch_size: int | str, n_samples: int) -> int:
 
 
 class Course:
-    """How a training goes, epoch by epoch, in the attributes of its estimator."""
+    """How a training goes, in the attributes and the callbacks of its estimator.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+    constant : float
+        Added to the loss of an iteration of "lbfgs".
+    """
+
+    def __init__(self, estimator: BaseMLP, constant: float = 0.0) -> None:
+        self._estimator, self._constant = estimator, constant
+        self._callbacks = estimator._callbacks()  # noqa: SLF001
+        self._began = time.perf_counter()
+
+    def iteration_ends(self, number: int, loss: float) -> bool:
+        """Tell of an iteration of "lbfgs"; return whether it is to be the last."""
+        loss += self._constant
+        if self._estimator.verbose:
+            print(f"Iteration {number}, loss = {loss:.8f}")  # noqa: T201  asked for
+        return bool(self._callbacks) and self._calls_back(EpochInfo(number - 1, self._estimator.max_iter, loss))
+
+    def _calls_back(self, info: EpochInfo) -> bool:
+        """Call back; return whether anybody wants an end."""
+        now = time.perf_counter()
+        info, self._began = replace(info, seconds=now - self._began), now
+        wishes = [callback(self._estimator, info) for callback in self._callbacks]
+        return any(isinstance(wish, bool | np.bool_) and wish for wish in wishes)
+
+
+class Epochs(Course):
+    """How a training batch by batch goes."""
 
     def __init__(self, estimator: BaseMLP, task: Task, solver: Solver, losses: Losses, *, incremental: bool) -> None:
-        self._estimator, self._task, self._solver, self._losses = estimator, task, solver, losses
+        super().__init__(estimator)
+        self._task, self._solver, self._losses = task, solver, losses
         self._incremental = incremental
         self._n_samples = len(task.batch.X)
 
     def epochs_ahead(self) -> int:
         """Return for how many epochs nobody looks, and nothing can end the fit or change its rate."""
         estimator, task = self._estimator, self._task
-        is_watched = estimator.verbose or task.held_out is not None or self._solver.changes_each_epoch
+        is_watched = estimator.verbose or self._callbacks or task.score is not None or self._solver.changes_each_epoch
         if self._incremental or is_watched or task.batch.weights is not None:
             return 1
         patience = estimator.n_iter_no_change - estimator._no_improvement_count  # noqa: SLF001
@@ -227,16 +258,25 @@ class Course:
                 print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201  asked for
             self._look_for_progress()
             self._solver.epoch_ends(estimator.t_)
-        if estimator._no_improvement_count > estimator.n_iter_no_change and self._ends_here():  # noqa: SLF001
+        is_stuck = estimator._no_improvement_count > estimator.n_iter_no_change  # noqa: SLF001
+        is_over = is_stuck and self._ends_here()
+        if self._callbacks and self._calls_back(self._told(info)):
             return True
-        if self._incremental or estimator.n_iter_ < estimator.max_iter:
-            return False
+        if is_over or self._incremental or estimator.n_iter_ < estimator.max_iter:
+            return is_over
         message = (
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
             "converged yet."
         )
         warn(message, ConvergenceWarning)
         return True
+
+    def _told(self, info: EpochInfo) -> EpochInfo:
+        """Return the epoch's figures in the estimator's own numbers."""
+        estimator = self._estimator
+        scores = {} if self._task.score is None else {"score": estimator.validation_scores_[-1]}
+        number, n_epochs = estimator.n_iter_ - 1, estimator.max_iter
+        return replace(info, epoch=number, n_epochs=n_epochs, loss=estimator.loss_, validation_metrics=scores)
 
     def interrupted(self, state: TrainingState | None) -> None:
         """Keep the books of the epochs that were whole when a run was interrupted."""
@@ -261,7 +301,7 @@ class Course:
         """
         estimator = self._estimator
         self._count(math.nan)
-        if self._task.held_out is None:
+        if self._task.score is None:
             raise ValueError(NON_FINITE) from error
         estimator.validation_scores_.append(math.nan)
         message = f"Training diverged in epoch {estimator.n_iter_}; the parameters are those of the best epoch before"
@@ -269,7 +309,7 @@ class Course:
 
     def ends(self) -> None:
         """Bring back the parameters of the best epoch, where early stopping knows it."""
-        if self._task.held_out is not None:
+        if self._task.score is not None:
             self._task.net.parameters.flat[...] = self._estimator._best  # noqa: SLF001
 
     def _count(self, loss: float) -> None:
@@ -282,12 +322,12 @@ class Course:
     def _look_for_progress(self) -> None:
         """Count the epochs since the loss, or the score of what was held out, has improved by `tol`."""
         estimator = self._estimator
-        if self._task.held_out is None:
+        if self._task.score is None:
             loss, tol = estimator.loss_, estimator._loss_tol()  # noqa: SLF001
             self._note(is_stuck=loss > estimator.best_loss_ - tol)
             estimator.best_loss_ = min(estimator.best_loss_, loss)
             return
-        score = self._score(self._task.held_out)
+        score = float(self._task.score())
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")  # noqa: T201  asked for
@@ -295,10 +335,6 @@ class Course:
         if score > estimator.best_validation_score_:
             estimator.best_validation_score_ = score
             estimator._best = self._task.net.parameters.flat.copy()  # noqa: SLF001
-
-    def _score(self, held_out: Batch) -> float:
-        A = self._task.backend.predict(self._task.net.parameters, held_out.X)
-        return finite_or_nan(self._estimator._score, A, held_out.Y, held_out.weights)  # noqa: SLF001
 
     def _note(self, *, is_stuck: bool) -> None:
         estimator = self._estimator
@@ -309,7 +345,7 @@ class Course:
         estimator = self._estimator
         reaction = self._solver.react()
         if estimator.verbose:
-            what = "Training loss" if self._task.held_out is None else "Validation score"
+            what = "Training loss" if self._task.score is None else "Validation score"
             limits = f"tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs"
             print(f"{what} did not improve more than {limits}. {reaction.message}")  # noqa: T201  asked for
         if not reaction.ends:

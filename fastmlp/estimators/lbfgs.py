@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +37,11 @@ def minimise(
     parameters: Parameters,
     batch: Batch,
     limits: Limits,
-    tell: Callable[[int, float], None] | None = None,
+    iteration_ends: Callable[[int, float], bool],
 ) -> Found:
-    """Bring the parameters to a minimum of the batch's loss; `tell` gets each iteration's number and loss.
+    """Bring the parameters to a minimum of the batch's loss.
+
+    `iteration_ends` gets the number of each iteration, and its loss; where it returns True, that was the last.
 
     Warns
     -----
@@ -52,12 +55,15 @@ def minimise(
         loss = backend.loss_and_gradient(parameters, batch, gradient)
         return loss, gradient.flat.astype(np.float64)
 
-    numbers = iter(range(1, limits.max_iter + 1))
+    numbers, wants_more = count(1), True
 
     # SciPy passes the result so far only to a parameter of this name.
     def each(intermediate_result) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        if tell is not None:
-            tell(next(numbers), float(intermediate_result.fun))
+        nonlocal wants_more
+        parameters.flat[...] = intermediate_result.x
+        wants_more = not iteration_ends(next(numbers), float(intermediate_result.fun))
+        if not wants_more:
+            raise StopIteration
 
     with _linear_algebra().limit(limits=1):
         result = minimize(
@@ -65,12 +71,12 @@ def minimise(
             parameters.flat.astype(np.float64),
             method="L-BFGS-B",
             jac=True,
-            callback=None if tell is None else each,
+            callback=each,
             options={"maxfun": limits.max_fun, "maxiter": limits.max_iter, "gtol": limits.tol},
         )
     parameters.flat[...] = result.x
     n_iter = min(int(result.nit), limits.max_iter)
-    if result.status != 0:
+    if result.status != 0 and wants_more:
         message = (
             f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}): {result.message}; "
             f"raise max_iter (now {limits.max_iter}) or max_fun (now {limits.max_fun}), or scale the data"

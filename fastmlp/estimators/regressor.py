@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +15,12 @@ from sklearn.utils.validation import validate_data
 from fastmlp.backends.base import Floats
 from fastmlp.estimators import scores
 from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.scaling import Scaling
+from fastmlp.optimizers import Optimizer
 from fastmlp.parameters import Array
 
 _MATRIX = 2
-_OUT_ACTIVATIONS = {"squared_error": "identity", "poisson": "exp"}
+_OUT_ACTIVATIONS = {"squared_error": "identity", "poisson": "exp", "mae": "identity", "huber": "identity"}
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -25,21 +28,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson"}
-        Half the squared error, or half of Poisson's deviance, with an output that is exp.
+    loss : {"squared_error", "poisson", "mae", "huber"}
+        Half the squared error, half of Poisson's deviance (with an output that is exp), or, as in `fastmlp.MLP`, the
+        absolute error or Huber's, as means over outputs.
     hidden_layer_sizes : int or array-like of int
         Units of each hidden layer; an empty sequence is a model without one.
-    activation : str
-        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other that `fastmlp.MLP` has.
-    solver : {"adam", "sgd", "lbfgs"}
-        "adam" with epsilon beside the uncorrected root, "sgd" with momentum, or SciPy's L-BFGS on all samples at once.
+    activation : str or sequence of str
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other that `fastmlp.MLP` has; one name for
+        all, or one for each.
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop"} or Optimizer
+        "adam" with epsilon beside the uncorrected root, "sgd" with momentum, SciPy's L-BFGS on all samples at once, or
+        fastmlp's own; an optimizer such as ``fastmlp.AdamW(lr=1e-3)`` brings its learning rate along.
     alpha : float
         Strength of the l2 penalty on weights, ``0.5 * alpha * sum(W**2)`` over the batch's size, or weight.
     batch_size : int or "auto"
         Samples of a step; "auto" is 200, or all where there are fewer. Not with "lbfgs".
-    learning_rate : {"constant", "invscaling", "adaptive"}
-        Of "sgd". "invscaling" divides by (samples seen + 1)**power_t after each epoch; "adaptive" divides by 5 whenever
-        training makes no progress, down to 1e-6.
+    learning_rate : {"constant", "invscaling", "adaptive"} or schedule
+        Of "sgd": "invscaling" divides by (samples seen + 1)**power_t after each epoch; "adaptive" divides by 5 whenever
+        training makes no progress, down to 1e-6. Of all but "lbfgs": one of `fastmlp.schedules`, in place of
+        `learning_rate_init`.
     learning_rate_init : float
         The learning rate, or the first.
     power_t : float
@@ -66,7 +73,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     validation_fraction : float
         Share of the samples that is held out.
     beta_1, beta_2, epsilon : float
-        Of "adam".
+        Of "adam" and "adamw"; epsilon of "rmsprop" too.
     n_iter_no_change : int or inf
         More epochs in a row than these without an improvement by `tol` end the fit.
     max_fun : int
@@ -77,6 +84,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Whether results are the same bits on every backend and machine, at the price of speed.
     threads : int or None
         At most so many threads; None leaves it to the backend.
+    dropout : float
+        Probability of dropping a hidden output at a step. Not with "lbfgs".
+    standardize : bool
+        Whether to scale the columns of X, and y, to mean 0 and variance 1 inside, by the samples of the first fit. A
+        Poisson loss keeps its y.
+    scoring : str, callable or None
+        What early stopping looks at: the name of a scorer of scikit-learn's, "loss", or a function
+        ``scoring(estimator, X, y)``; more is better. None is R².
+    callbacks : callable or sequence of callable
+        Called ``callback(estimator, epoch_info)`` after each epoch, or iteration of "lbfgs"; True ends the fit.
 
     Attributes
     ----------
@@ -104,6 +121,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Outputs of the network.
     out_activation_ : str
         Activation of the outputs: "identity", or "exp" with the Poisson loss.
+    x_mean_, x_scale_, y_mean_, y_scale_ : ndarray
+        Where `standardize`: what is subtracted, and what the rest is divided by.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Only where X had names.
@@ -134,13 +153,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def __init__(  # noqa: PLR0913  scikit-learn's, in its order
         self,
         loss: str = "squared_error",
-        hidden_layer_sizes: Any = (100,),  # noqa: ANN401  an int, or any sequence of them
-        activation: str = "relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
-        solver: str = "adam",
+        solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: Any = "constant",  # noqa: ANN401  a policy's name, or a schedule
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -161,6 +180,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         backend: str = "auto",
         strict: bool = False,
         threads: int | None = None,
+        dropout: float = 0.0,
+        standardize: bool = False,
+        scoring: Any = None,  # noqa: ANN401  a scorer's name, or a scorer
+        callbacks: Any = (),  # noqa: ANN401  a function, or some
     ) -> None:
         super().__init__(
             hidden_layer_sizes,
@@ -189,17 +212,40 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             backend=backend,
             strict=strict,
             threads=threads,
+            dropout=dropout,
+            standardize=standardize,
+            scoring=scoring,
+            callbacks=callbacks,
         )
         self.loss = loss
 
-    def _validated(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Array]:  # noqa: ANN401, ARG002
+    def _validated(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Any]:  # noqa: ANN401, ARG002
         dtypes = (np.float64, np.float32)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True, dtype=dtypes, reset=reset
         )
         if y.ndim == _MATRIX and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return X, y.reshape(len(y), -1)
+        return X, y
+
+    def _validated_more(self, X: Any, y: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        return self._validated(X, y, incremental=True, reset=False)
+
+    def _encoded(self, y: Any) -> Array:  # noqa: ANN401
+        Y: Array = y.reshape(len(y), -1)
+        return Y
+
+    def _scale_targets(self, Y: Array, weights: Floats | None, dtype: str) -> None:
+        if self.loss != "poisson":  # whose numbers are counts
+            self.y_mean_, self.y_scale_ = Scaling.of(Y, weights, dtype)
+
+    def _y_scaling(self) -> Scaling | None:
+        mean = self.__dict__.get("y_mean_")
+        return None if mean is None else Scaling(mean, self.y_scale_)
+
+    def _scaled(self, Y: Array) -> Array:
+        scaling = self._y_scaling()
+        return Y if scaling is None else scaling.apply(Y)
 
     def _outputs_for(self, Y: Array) -> tuple[int, str, str]:
         return Y.shape[1], _OUT_ACTIVATIONS[self.loss], self.loss
@@ -227,7 +273,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs), of the network's dtype
         """
-        A = self._outputs(X)
+        A, scaling = self._outputs(X), self._y_scaling()
+        if scaling is not None:
+            A = scaling.undo(A)
         return A.ravel() if self.n_outputs_ == 1 else A
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp.backends.base import Floats
-from fastmlp.optimizers import SGD, Adam, Coefficients, Optimizer, Powers
+from fastmlp.optimizers import SGD, Adam, AdamW, Coefficients, Optimizer, Powers, RMSprop
 from fastmlp.schedules import Schedule
 from fastmlp.training import TrainingState
 
 _SMALLEST_RATE = 1e-6  # "adaptive" ends the fit rather than divide a rate below it
 _ADAPTIVE_DIVISOR = 5.0
 
-SOLVERS = ("sgd", "adam", "lbfgs")
+SOLVERS = ("sgd", "adam", "lbfgs", "adamw", "rmsprop")
 POLICIES = ("constant", "invscaling", "adaptive")
 
 
@@ -159,8 +159,10 @@ def make_solver(parameters: dict[str, Any]) -> Solver:
         return Solver(solver)
     rate = Rate(parameters["learning_rate_init"]) if isinstance(learning_rate, str) else None
     lr = learning_rate if rate is None else rate
+    if solver == "sgd":
+        momentum = Momentum(lr, parameters["momentum"], parameters["nesterovs_momentum"])
+        return Solver(momentum, rate, learning_rate if rate else "constant", parameters["power_t"])
+    betas, eps = (parameters["beta_1"], parameters["beta_2"]), parameters["epsilon"]
     if solver == "adam":
-        eps = parameters["epsilon"]
-        return Solver(UncorrectedEpsilonAdam(lr, parameters["beta_1"], parameters["beta_2"], eps), rate)
-    optimizer = Momentum(lr, parameters["momentum"], parameters["nesterovs_momentum"])
-    return Solver(optimizer, rate, "constant" if rate is None else learning_rate, parameters["power_t"])
+        return Solver(UncorrectedEpsilonAdam(lr, *betas, eps), rate)
+    return Solver(AdamW(lr, *betas, eps) if solver == "adamw" else RMSprop(lr, eps=eps), rate)

@@ -17,6 +17,7 @@ from fastmlp.backends.base import (
     Run,
     answer_by_predicting,
 )
+from fastmlp.estimators.scaling import Scaling
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -32,10 +33,13 @@ class SparseRows:
         In SciPy's CSR format; others are converted.
     dtype : str
         Of the dense rows.
+    scaling : Scaling, optional
+        Applied to the dense rows.
     """
 
-    def __init__(self, matrix: Any, dtype: str) -> None:  # noqa: ANN401  SciPy has no types
+    def __init__(self, matrix: Any, dtype: str, scaling: Scaling | None = None) -> None:  # noqa: ANN401  SciPy has no types
         self._matrix = matrix.tocsr().astype(dtype, copy=False)
+        self._scaling = scaling
         self.shape: tuple[int, int] = self._matrix.shape
         self.dtype = np.dtype(dtype)
 
@@ -45,11 +49,7 @@ class SparseRows:
     def __getitem__(self, rows: Indices | slice) -> Array:
         """Return some rows, dense and C-contiguous."""
         dense: Array = self._matrix[rows].toarray(order="C")
-        return dense
-
-    def only(self, rows: Indices) -> SparseRows:
-        """Return some rows, sparse as they are."""
-        return SparseRows(self._matrix[rows], self.dtype.name)
+        return dense if self._scaling is None else self._scaling.apply(dense)
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Yield all rows in blocks of bounded size."""
