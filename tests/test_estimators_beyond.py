@@ -68,6 +68,17 @@ def test_each_layer_may_have_an_activation_of_its_own(kind: Any, y: np.ndarray) 
         fitted(kind, y, activation=("swish",))
 
 
+def test_each_layer_begins_within_the_bound_of_its_activation() -> None:
+    """That of the output is the last hidden layer's, as in scikit-learn's, where they all have one."""
+    still = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1, "alpha": 0.0}
+    estimator = fitted(MLPRegressor, NUMBERS, hidden_layer_sizes=(50, 40), activation=("relu", "logistic"), **still)
+    draws = np.random.RandomState(1)
+    for W, b, factor in zip(estimator.coefs_, estimator.intercepts_, (6.0, 2.0, 2.0), strict=True):
+        bound = np.sqrt(factor / sum(W.shape))
+        np.testing.assert_array_equal(W, draws.uniform(-bound, bound, W.shape))
+        np.testing.assert_array_equal(b, draws.uniform(-bound, bound, b.shape))
+
+
 @pytest.mark.parametrize("loss", ["mae", "huber"])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_losses_of_ours(loss: str, solver: str) -> None:
@@ -257,6 +268,19 @@ def test_callbacks_see_each_epoch_and_may_end_the_fit(kind: Any, y: np.ndarray, 
         assert [info.loss for info in seen] == estimator.loss_curve_
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "mae"])
+def test_callbacks_of_lbfgs_find_the_coefficients_of_their_iteration(loss: str) -> None:
+    losses = []
+
+    def look(estimator: Any, info: EpochInfo) -> None:
+        errors = estimator.predict(X) - NUMBERS
+        losses.append((info.loss, np.mean(0.5 * errors**2 if loss == "squared_error" else np.abs(errors))))
+
+    fitted(MLPRegressor, NUMBERS, solver="lbfgs", loss=loss, alpha=0.0, callbacks=look)
+    told, found = zip(*losses, strict=True)
+    np.testing.assert_allclose(told, found, rtol=bounds.PARITY["float64"])
+
+
 def test_callbacks_are_told_the_score_of_early_stopping() -> None:
     scores: list[float] = []
 
@@ -396,6 +420,9 @@ def test_the_history_is_drawn(kind: Any, y: np.ndarray) -> None:
     ax = stopping.plot_history()
     (beside,) = [other for other in ax.figure.axes if other is not ax]
     np.testing.assert_array_equal(beside.get_lines()[0].get_ydata(), stopping.validation_scores_)
+    later = fitted(kind, y, warm_start=True).set_params(early_stopping=True).fit(X, y).plot_history()
+    (beside,) = [other for other in later.figure.axes if other is not later]
+    assert list(beside.get_lines()[0].get_xdata()) == list(range(9, 17))
     mpl.pyplot.close("all")
     with pytest.raises(ValueError, match="0 epochs"):
         fitted(kind, y, solver="lbfgs").plot_history()

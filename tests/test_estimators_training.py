@@ -205,6 +205,14 @@ def test_verbose_lbfgs_tells_each_iteration(kind: Any, y: np.ndarray, capsys: py
     assert lines[-1].endswith(f"loss = {estimator.loss_:.8f}")
 
 
+@quiet
+def test_verbose_lbfgs_tells_the_loss_as_it_is_defined(capsys: pytest.CaptureFixture[str]) -> None:
+    """Poisson's deviance has a part that only the targets enter."""
+    estimator = MLPRegressor(**SETTINGS | {"solver": "lbfgs", "verbose": True, "loss": "poisson"})
+    estimator.fit(X, np.abs(NUMBERS))
+    assert capsys.readouterr().out.splitlines()[-1] == f"Iteration 6, loss = {estimator.loss_:.8f}"
+
+
 def warned(settings: dict[str, Any], fit: Any) -> list[str]:
     """Return the messages of a fit, all of which point at this file."""
     with warnings.catch_warnings(record=True) as seen:
