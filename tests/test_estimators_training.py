@@ -166,6 +166,17 @@ def test_what_goes_on_has_to_fit(kind: Any, y: np.ndarray) -> None:
         estimator.set_params(hidden_layer_sizes=8).fit(X, y)
 
 
+@quiet
+@both
+def test_a_fit_that_failed_has_fitted_nothing(kind: Any, y: np.ndarray) -> None:
+    estimator = kind(**SETTINGS).fit(X, y)
+    with pytest.raises(ValueError, match="dropout is"):
+        estimator.set_params(hidden_layer_sizes=(3, 2), dropout=0.5, solver="lbfgs").fit(X, y)
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)
+    estimator.set_params(dropout=0.0, solver="adam").fit(X, y).predict(X)
+
+
 # --- telling ---
 
 

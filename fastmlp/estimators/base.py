@@ -331,7 +331,7 @@ class BaseMLP(Fitted):
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
         self.coefs_, self.intercepts_ = self._draw(sizes, dtype)
-        for book in _BOOKS:
+        for book in (*_BOOKS, "_made_of"):  # without the last there is nothing fitted, should this fit fail
             self.__dict__.pop(book, None)
 
     def _draw(self, sizes: tuple[int, ...], dtype: Any) -> tuple[list[Array], list[Array]]:  # noqa: ANN401

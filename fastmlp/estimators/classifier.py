@@ -291,8 +291,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _encoded(self, y: Any) -> Array:  # noqa: ANN401
         """Return class indices (n,) where there are three classes or more, else 0 and 1 in columns."""
-        Y = self._label_binarizer.transform(y).astype(bool)
-        return Y.argmax(axis=1) if self._label_binarizer.y_type_ == "multiclass" else Y
+        if self._label_binarizer.y_type_ == "multilabel-indicator":
+            several: Array = self._label_binarizer.transform(y).astype(bool)
+            return several
+        indices = np.searchsorted(self.classes_, y)  # all of them are known
+        return indices if self._label_binarizer.y_type_ == "multiclass" else indices.astype(bool).reshape(-1, 1)
 
     def _outputs_for(self, Y: Array) -> tuple[int, str, str]:
         if Y.ndim == 1:

@@ -61,7 +61,7 @@ class Fitted(Settings):
             If there is none.
         """
         engine: Engine | None = self.__dict__.get("_engine")
-        if engine is None:
+        if engine is None or "_made_of" not in self.__dict__:
             check_is_fitted(self, "_made_of")
             spec, backend, strict, threads = self._made_of
             engine = Engine(spec, backend, strict=strict, threads=threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ _CELL = "padding: 0.1em 0.8em; text-align: right"
 
 def layers_as_html(estimator: Fitted) -> str:
     """Return a table with a line for each layer: of the network, or of what a fit would make."""
-    rows = _fitted_rows(estimator) if "coefs_" in vars(estimator) else _planned_rows(estimator)
+    rows = _fitted_rows(estimator) if "_made_of" in vars(estimator) else _planned_rows(estimator)
     lines = [("layer", "units", "activation", "parameters"), *rows]
     body = "".join(
         "<tr>" + "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in line) + "</tr>" for line in lines
@@ -23,14 +22,13 @@ def layers_as_html(estimator: Fitted) -> str:
 
 
 def _fitted_rows(estimator: Fitted) -> list[tuple[str, str, str, str]]:
-    names = [*estimator._activations(), estimator.out_activation_]  # noqa: SLF001
-    sizes = [len(estimator.coefs_[0]), *(W.shape[1] for W in estimator.coefs_)]
+    spec = estimator._made_of[0]  # noqa: SLF001
+    names = [*spec.activations, estimator.out_activation_]
     rows = [
         (str(i + 1), f"{fan_in} → {fan_out}", name, f"{(fan_in + 1) * fan_out:,}")
-        for i, ((fan_in, fan_out), name) in enumerate(zip(pairwise(sizes), names, strict=False))
+        for i, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, names, strict=True))
     ]
-    total = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
-    return [*rows, ("", "", "", f"{total:,}")]
+    return [*rows, ("", "", "", f"{spec.n_params:,}")]
 
 
 def _planned_rows(estimator: Fitted) -> list[tuple[str, str, str, str]]:
