@@ -166,6 +166,37 @@ def test_what_goes_on_has_to_fit(kind: Any, y: np.ndarray) -> None:
         estimator.set_params(hidden_layer_sizes=8).fit(X, y)
 
 
+LATER: list[Any] = [
+    [0, 1, 3],
+    [0.5, 1.5, 2.5],
+    ["a", "b", "c"],
+    np.eye(3, dtype=int),
+    [[0, 1], [1, 2], [2, 0]],
+    [0.0, 1.0, 2.0],
+]
+
+
+@quiet
+@pytest.mark.parametrize(
+    "first", [CLASSES, np.array(["a", "b", "c"])[CLASSES], np.eye(3, dtype=int)[CLASSES]], ids="nwl"
+)
+@pytest.mark.parametrize("later", LATER, ids=str)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_later_targets_are_taken_or_refused_as_theirs_are(first: np.ndarray, later: Any, warm_start: bool) -> None:
+    """The errors are of the same kind; their words for what neither of us expects differ from release to release."""
+    outcomes = []
+    for estimator in twins("MLPClassifier", warm_start=warm_start, batch_size="auto"):
+        labels = {"classes": np.unique(first)} if first.ndim == 1 else {"classes": [0, 1, 2]}
+        estimator.partial_fit(X, first, **labels)
+        try:
+            estimator.partial_fit(X[:3], later)
+        except ValueError as error:
+            outcomes.append(type(error))
+        else:
+            outcomes.append(np.round(estimator.predict_proba(X), 6).tolist())
+    assert outcomes[0] == outcomes[1]
+
+
 @quiet
 @both
 def test_a_fit_that_failed_has_fitted_nothing(kind: Any, y: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -40,17 +41,21 @@ _BOOKS = (
 
 
 class Data(NamedTuple):
-    """Samples: X and Y as the network takes them, weights or None, and X and y as they were given."""
+    """Samples: X and Y as the network takes them, weights or None, and what returns X and y as they were given."""
 
     X: Any
     Y: Array
     weights: Floats | None
-    given: tuple[Any, Any]
+    given: Callable[[], tuple[Any, Any]]
 
     def rows(self, which: Array) -> Data:
         """Return some of the samples."""
-        X, y = (_safe_indexing(values, which) for values in self.given)
-        return Data(self.X[which], self.Y[which], None if self.weights is None else self.weights[which], (X, y))
+        weights = None if self.weights is None else self.weights[which]
+        return Data(self.X[which], self.Y[which], weights, partial(self._given_rows, which))
+
+    def _given_rows(self, which: Array) -> tuple[Any, Any]:
+        X, y = self.given()
+        return _safe_indexing(X, which), _safe_indexing(y, which)
 
 
 class Extras(NamedTuple):
@@ -209,7 +214,7 @@ class BaseMLP(Fitted):
     def _fit(self, X: Any, y: Any, sample_weight: Any, extras: Extras, *, incremental: bool) -> BaseMLP:  # noqa: ANN401
         hidden = self._hidden_sizes()
         is_first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        given = X, y
+        given = partial(_pair, X, y)
         X, y = self._validated(X, y, incremental=incremental, reset=is_first)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         data = Data(X, self._encoded(y), self._weighted(y, weights), given)
@@ -273,7 +278,7 @@ class BaseMLP(Fitted):
         if not self.early_stopping or extras.X_val is None or extras.y_val is None:
             raise ValueError("X_val and y_val are for early stopping: give both, and set early_stopping=True")
         X, y = self._validated_more(extras.X_val, extras.y_val)
-        return data, Data(X, self._encoded(y), self._weighted(y, None), (extras.X_val, extras.y_val))
+        return data, Data(X, self._encoded(y), self._weighted(y, None), partial(_pair, extras.X_val, extras.y_val))
 
     def _score_of(self, spec: NetworkSpec, held_out: Data) -> Any:  # noqa: ANN401
         """Return what computes the score of the samples held out, for the parameters as they are then."""
@@ -285,7 +290,7 @@ class BaseMLP(Fitted):
         if self.scoring == "loss":
             batch = self._batch_of(spec, held_out)
             return lambda: -backend.loss(parameters, batch)
-        return partial(check_scoring(self, self.scoring), self, *held_out.given)
+        return partial(check_scoring(self, self.scoring), self, *held_out.given())
 
     def _look_at_scales(self, data: Data, dtype: str) -> None:
         """Standardize from now on as these samples want it, unless others have been looked at already."""
@@ -364,6 +369,10 @@ class BaseMLP(Fitted):
                 raise ValueError(msg)
             for array, place in zip(arrays, own, strict=True):
                 place[...] = array
+
+
+def _pair(X: Any, y: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    return X, y
 
 
 def _backend(backend: Backend, data: Data) -> Backend:
