@@ -42,7 +42,19 @@ def check_command() -> None:
     assert done.stderr.count("\n") == 1
 
 
+def check_estimators() -> None:
+    """Assert that the names of estimators say what to install."""
+    message = ""
+    try:
+        fastmlp.MLPClassifier  # noqa: B018  touching it is all
+    except ImportError as error:
+        message = str(error)
+    print(f"fastmlp.MLPClassifier: {message}")
+    assert "fastmlp[sklearn]" in message
+
+
 check_imports()
+check_estimators()
 for name in fastmlp.available_backends():
     check_training(name)
 check_command()

@@ -1,5 +1,7 @@
 """A multilayer perceptron computed three ways, per-neuron Python loops, NumPy and Numba, behind one interface."""
 
+from typing import TYPE_CHECKING
+
 from fastmlp import schedules
 from fastmlp.backends import available_backends
 from fastmlp.errors import DivergedError
@@ -12,6 +14,9 @@ from fastmlp.predictor import Predictor
 from fastmlp.spec import NetworkSpec
 from fastmlp.training import TrainingState
 
+if TYPE_CHECKING:
+    from fastmlp.estimators import MLPClassifier, MLPRegressor
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -23,6 +28,8 @@ __all__ = [
     "EarlyStopping",
     "EpochInfo",
     "History",
+    "MLPClassifier",
+    "MLPRegressor",
     "NetworkSpec",
     "Optimizer",
     "Parameters",
@@ -34,3 +41,20 @@ __all__ = [
     "compare_backends",
     "schedules",
 ]
+
+_LATER = ("MLPClassifier", "MLPRegressor")  # their import brings in scikit-learn, which is an extra
+
+if not TYPE_CHECKING:  # or a checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            msg = f"module 'fastmlp' has no attribute {name!r}"
+            raise AttributeError(msg)
+        from fastmlp import estimators  # noqa: PLC0415  when it is asked for, and not before
+
+        globals().update({later: getattr(estimators, later) for later in _LATER})
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

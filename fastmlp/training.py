@@ -28,13 +28,28 @@ if TYPE_CHECKING:
     from fastmlp.network import MLP
 
 Callback = Callable[["MLP", EpochInfo], Any]
+MeanLoss = Callable[[Run], float]
 
 _CHUNK_SECONDS = 0.05  # a chunk that took less than half of it is doubled, one that took over twice is halved
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to fit: the arguments of `MLP.fit` but for the data, checked."""
+    """How to fit: the arguments of `MLP.fit` but for the data, checked, and what other front ends do their own way.
+
+    Attributes
+    ----------
+    optimizer, epochs, batch_size, shuffle, validation, metrics, early_stopping, callbacks, verbose
+        As for `MLP.fit`.
+    order : callable or None
+        Returns the order of an epoch's samples, in place of a permutation drawn from the network's generator, or those
+        of several passes, one behind the other: they are one epoch then, and cost Python no more than one. A state
+        within an epoch cannot be gone on from, since its order could not be asked for again.
+    shared_l2 : float
+        An l2 that a batch divides by its weight, beside that of the spec.
+    mean_loss : callable or None
+        Returns an epoch's loss from its run, in place of the weighted mean of its batches' losses.
+    """
 
     optimizer: Optimizer
     epochs: int
@@ -45,6 +60,9 @@ class Plan:
     early_stopping: EarlyStopping | None
     callbacks: tuple[Callback, ...]
     verbose: bool
+    order: Callable[[], Indices] | None = None
+    shared_l2: float = 0.0
+    mean_loss: MeanLoss | None = None
 
 
 @dataclass
@@ -118,6 +136,13 @@ class Steps:
         totals = (stops - starts).astype(np.float64)
         return cls(starts, stops, totals, sum_in_order(totals))
 
+    def repeated(self, times: int) -> Steps:
+        """Return the steps of several passes whose orders lie one behind the other."""
+        n_samples = int(self.stops[-1])
+        begins = np.repeat(np.arange(times) * n_samples, self.starts.size)
+        starts, stops = begins + np.tile(self.starts, times), begins + np.tile(self.stops, times)
+        return Steps(starts, stops, np.tile(self.totals, times), self.total * times)
+
     def weighted(self, weights: Floats, order: Indices) -> Steps:
         """Return the steps of an order of samples that have weights."""
         pairs = zip(self.starts, self.stops, strict=True)
@@ -187,9 +212,8 @@ class _Training:
         state, net = self.state, self.net
         if not state.losses:
             state.generator = net.generator.bit_generator.state
-        n_samples = len(self.data.X)
-        order = net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
-        steps = self.steps if self.data.weights is None else self.steps.weighted(self.data.weights, order)
+        order = self._order()
+        steps = self._steps_of(order)
         n_steps = steps.starts.size
         rates = self.optimizer.rates(state.step, n_steps)
         coefficients, powers = self.optimizer.coefficients(rates, state.powers)
@@ -199,7 +223,23 @@ class _Training:
         self._do_steps(run, number, interrupt)
         state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + 1, []
         state.generator = net.generator.bit_generator.state
-        return sum_in_order(run.losses * steps.totals) / steps.total, float(rates[-1])
+        return self._mean_loss(run, steps), float(rates[-1])
+
+    def _order(self) -> Indices:
+        n_samples = len(self.data.X)
+        if self.plan.order is not None:
+            return self.plan.order()
+        return self.net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
+
+    def _steps_of(self, order: Indices) -> Steps:
+        passes = order.size // len(self.data.X)
+        steps = self.steps if passes == 1 else self.steps.repeated(passes)
+        return steps if self.data.weights is None else steps.weighted(self.data.weights, order)
+
+    def _mean_loss(self, run: Run, steps: Steps) -> float:
+        if self.plan.mean_loss is not None:
+            return self.plan.mean_loss(run)
+        return sum_in_order(run.losses * steps.totals) / steps.total
 
     def _lay_out(self, order: Indices, steps: Steps, coefficients: Coefficients, decay: Floats) -> Run:
         """Return the run of a whole epoch."""
@@ -217,7 +257,7 @@ class _Training:
             totals=steps.totals,
             coefficients=coefficients,
             decay=decay,
-            l2=np.full(steps.starts.size, self.data.l2),
+            l2=self.data.l2 + self.plan.shared_l2 / steps.totals,
             losses=np.empty(steps.starts.size),
             seed=self.state.seed,
             first_step=self.state.step,

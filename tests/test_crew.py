@@ -24,6 +24,8 @@ from tests import processes
 @pytest.fixture
 def three_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.usefixtures("three_processors")
@@ -47,6 +49,19 @@ def test_processors_are_those_of_affinity_and_quota(
     if quota is not None:
         path.write_text(f"{quota}\n", encoding="utf-8")
     monkeypatch.setattr(crew, "_QUOTA", path)
+    assert crew.available_processors() == expected
+
+
+@pytest.mark.usefixtures("three_processors")
+@pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "OMP_NUM_THREADS"])
+@pytest.mark.parametrize(
+    ("value", "expected"), [("1", 1), ("2", 2), ("8", 3), ("0", 3), ("", 3), ("-1", 3), ("4,2", 3)]
+)
+def test_the_environment_may_ask_for_fewer(
+    name: str, value: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "_QUOTA", tmp_path / "none")
+    monkeypatch.setenv(name, value)
     assert crew.available_processors() == expected
 
 

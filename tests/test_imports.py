@@ -13,7 +13,18 @@ import pytest
 import fastmlp
 from tests import processes
 
-LATER = ("numba", "llvmlite", "scipy", "sklearn", "matplotlib", "rich", "typer", "threadpoolctl", "safetensors")
+LATER = (
+    "numba",
+    "llvmlite",
+    "scipy",
+    "sklearn",
+    "joblib",
+    "matplotlib",
+    "rich",
+    "typer",
+    "threadpoolctl",
+    "safetensors",
+)
 """Packages that `import fastmlp` must not bring in: they are slow to import, or extras."""
 
 ANSWER = f"import json, sys; print(json.dumps([name for name in {LATER} if name in sys.modules]))"
@@ -59,6 +70,41 @@ def test_the_check_can_fail() -> None:
 def test_a_backend_is_imported_when_it_is_first_asked_for() -> None:
     answer = "import sys; print([n for n in sys.modules if n.startswith('fastmlp.backends.')])"
     assert processes.run(f"import fastmlp; {answer}") == "['fastmlp.backends.base']\n"
+
+
+def test_estimators_bring_in_scikit_learn_when_they_are_touched() -> None:
+    assert "sklearn" not in brought_in("import fastmlp; dir(fastmlp); fastmlp.__all__")
+    assert "sklearn" in brought_in("import fastmlp; fastmlp.MLPClassifier")
+    assert "numba" not in brought_in("from fastmlp import MLPRegressor; MLPRegressor()")
+
+
+@pytest.mark.parametrize("touch", ["fastmlp.MLPClassifier", "fastmlp.MLPRegressor", "import fastmlp.estimators"])
+def test_without_scikit_learn_estimators_say_what_to_install(touch: str) -> None:
+    program = f"""
+import sys
+sys.modules["sklearn"] = None
+import fastmlp
+try:
+    {touch}
+except ImportError as error:
+    print(type(error).__name__, error, error.__cause__, error.__suppress_context__)
+print(fastmlp.MLP.__name__, "MLPClassifier" in dir(fastmlp))
+"""
+    message = "MLPClassifier and MLPRegressor need scikit-learn: run `pip install 'fastmlp[sklearn]'`"
+    assert processes.run(program) == f"ImportError {message} None True\nMLP True\n"
+
+
+def test_a_part_of_scikit_learn_that_is_missing_is_told_by_its_name() -> None:
+    program = """
+import sys
+sys.modules["threadpoolctl"] = None
+import fastmlp
+try:
+    fastmlp.MLPClassifier
+except ImportError as error:
+    print(error.name)
+"""
+    assert processes.run(program) == "threadpoolctl\n"
 
 
 def test_importing_says_nothing_and_leaves_the_process_alone() -> None:

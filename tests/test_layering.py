@@ -25,6 +25,7 @@ ORDER = (
     "backends.base",
     *("backends.numpy.threads", "backends.numpy.workspace", "backends.numpy.calls", "backends.numpy.activations"),
     *("backends.numpy.fast", "backends.numpy.strict", "backends.numpy.passes", "backends.numpy.steps"),
+    "backends.numpy.answering",
     *("backends.numpy.__init__", "backends.naive"),
     *("backends.numba.simd.registers", "backends.numba.jit"),
     *("backends.numba.compiling", "backends.numba.store", "backends.numba.cache", "backends.numba.calls"),
@@ -44,6 +45,12 @@ ORDER = (
     *("data", "history", "progress", "training", "predictor", "online", "network"),
     # checking gradients
     "gradcheck",
+    # scikit-learn's names
+    "estimators.telling",
+    *("estimators.solvers", "estimators.settings", "estimators.picture", "estimators.scores"),
+    *("estimators.splitting", "estimators.scaling", "estimators.sparse", "estimators.lbfgs", "estimators.engine"),
+    *("estimators.descent", "estimators.fitted", "estimators.base"),
+    *("estimators.classifier", "estimators.regressor", "estimators.__init__"),
     # what `import fastmlp` gives, and the command over it
     *("__init__", "cli"),
 )
@@ -181,10 +188,11 @@ def test_the_registry_alone_knows_backends_by_name(module: str) -> None:
 PLACES = {
     "numba": ("backends.numba",),
     "llvmlite": ("backends.numba", "cli.reports"),
-    "threadpoolctl": ("backends.numpy.threads",),
+    "threadpoolctl": ("backends.numpy.threads", "estimators.lbfgs"),
     "matplotlib": ("history", "cli"),
     "rich": ("progress", "cli"),
     "typer": ("cli",),
+    "scipy": ("estimators",),
     "sklearn": ("estimators",),
     "safetensors": ("files",),
 }

@@ -18,6 +18,7 @@ NAMES = {
     *("SGD", "Adam", "AdamW", "RMSprop", "Optimizer", "schedules"),
     *("EarlyStopping", "EpochInfo", "History", "TrainingState"),
     *("check_gradients", "compare_backends"),
+    *("MLPClassifier", "MLPRegressor"),
 }
 
 

@@ -11,13 +11,26 @@ from contextlib import suppress
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_LIMITS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # what joblib, for one, tells its workers
 
 Task = Callable[[int, int], int]
 """A kernel's part for one thread, from its number and how many there are; returns what the kernel does."""
 
 
 def available_processors() -> int:
-    """Return how many processors this process may use at once: by its affinity and its control group's quota."""
+    """Return how many processors this process may use at once.
+
+    That is by its affinity, its control group's quota, and what the environment says to libraries with threads.
+    """
+    return min([_processors(), *_limits()])
+
+
+def _limits() -> list[int]:
+    values = (os.environ.get(name, "") for name in _LIMITS)
+    return [int(value) for value in values if value.isdecimal() and int(value) > 0]
+
+
+def _processors() -> int:
     has_affinity = hasattr(os, "sched_getaffinity")
     number = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     try:

@@ -24,6 +24,7 @@ from fastmlp.backends.base import (
     sum_in_order,
     train_by_batches,
 )
+from fastmlp.backends.numpy.answering import SingleRow
 from fastmlp.backends.numpy.calls import now
 from fastmlp.backends.numpy.passes import Passes
 from fastmlp.backends.numpy.steps import Steps
@@ -44,6 +45,8 @@ class NumpyBackend:
         self.spec = spec
         self._passes = Passes(spec, strict=strict)
         self._pool = WorkspacePool(spec)
+        self._singles: list[SingleRow] = []
+        self._threads = threads
         self._limit_threads = thread_limit(threads)
 
     # ---- the contract
@@ -57,7 +60,17 @@ class NumpyBackend:
 
     def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
         """Write the outputs and return whether all of X is finite."""
-        return answer_by_predicting(self, parameters, X, out)
+        if len(X) > 1 or self._threads is not None:  # holding BLAS to threads takes longer than a row
+            return answer_by_predicting(self, parameters, X, out)
+        try:
+            single = self._singles.pop()  # atomic, as in `WorkspacePool`
+        except IndexError:
+            single = SingleRow(self._passes, parameters)
+        if single.parameters is not parameters:
+            single = SingleRow(self._passes, parameters)
+        is_finite = single.answer(X, out)
+        self._singles.append(single)
+        return is_finite
 
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
         """Return what answers for some rows."""

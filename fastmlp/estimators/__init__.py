@@ -1,0 +1,21 @@
+"""scikit-learn's names over `MLP`: the same constructors, attributes and results, computed by fastmlp's backends.
+
+`base` tells how an estimator is fitted; `classifier` and `regressor` say what their targets are. `descent` and `lbfgs`
+are the two ways to train, `solvers` the optimizers' forms that scikit-learn has, `sparse` a matrix whose batches are
+made dense one at a time, `scores` what early stopping watches, `engine` the network and its backend. There is no
+arithmetic of networks in here.
+"""
+
+try:
+    import sklearn  # noqa: F401  asked for by its name, so that a missing part of it is not taken for its absence
+except ModuleNotFoundError as error:
+    if error.name != "sklearn":
+        raise
+    raise ImportError(
+        "MLPClassifier and MLPRegressor need scikit-learn: run `pip install 'fastmlp[sklearn]'`"
+    ) from None
+
+from fastmlp.estimators.classifier import MLPClassifier
+from fastmlp.estimators.regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

@@ -1,0 +1,367 @@
+"""Training batch by batch: scikit-learn's draws, its books of progress and its ways to end, over `training.fit`.
+
+The steps themselves are a run of the backend. Here is what stands between two epochs: the order of the samples, the
+learning rate, whether the loss or the score still improves. Where nothing can come of that for some epochs, since the
+patience of `n_iter_no_change` outlasts them, they are one run, and their books are kept afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp import training
+from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run
+from fastmlp.errors import DivergedError
+from fastmlp.estimators.solvers import Solver
+from fastmlp.estimators.telling import warn
+from fastmlp.history import EpochInfo
+from fastmlp.network import MLP
+from fastmlp.training import Plan, TrainingState
+
+if TYPE_CHECKING:
+    from fastmlp.estimators.base import BaseMLP
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+_MOST_IN_A_RUN = 1 << 17  # samples, counted once for each pass: their orders take a megabyte
+
+
+class Orders:
+    """The orders of the next epochs, as `sklearn.utils.shuffle` of the order before would give each.
+
+    Parameters
+    ----------
+    n_samples : int
+    random_state : numpy.random.RandomState or None
+        None leaves the samples as they come.
+    n_epochs : callable
+        Returns how many epochs are to be one run.
+    """
+
+    def __init__(self, n_samples: int, random_state: np.random.RandomState | None, n_epochs: Callable[[], int]) -> None:
+        self._order: Indices = np.arange(n_samples)
+        self._random_state, self._n_epochs = random_state, n_epochs
+
+    def __call__(self) -> Indices:
+        """Return the orders of a run."""
+        orders = [self._next() for _ in range(self._n_epochs())]
+        return orders[0] if len(orders) == 1 else np.concatenate(orders)
+
+    def _next(self) -> Indices:
+        if self._random_state is not None:
+            moves = np.arange(self._order.size)
+            self._random_state.shuffle(moves)
+            self._order = self._order[moves]
+        return self._order
+
+
+class Losses:
+    """The losses of a run's epochs: each the mean of its batches', by their number of samples, whatever they weigh.
+
+    Parameters
+    ----------
+    batch : Batch
+        All samples.
+    constants : ndarray of shape (n_samples,) or None
+        Added to each sample's loss: what the definition of the loss has and training needs not.
+
+    Attributes
+    ----------
+    last : list of float
+        Those of the last run.
+    """
+
+    def __init__(self, batch: Batch, constants: Floats | None) -> None:
+        self._n_samples, self._weights, self._constants = len(batch.X), batch.weights, constants
+        self.last: list[float] = []
+
+    def __call__(self, run: Run) -> float:
+        """Take down the losses of a run; return their mean."""
+        losses = run.losses
+        if self._constants is not None:
+            terms = self._constants if self._weights is None else self._constants * self._weights
+            losses = losses + np.add.reduceat(terms[run.order], run.starts) / run.totals
+        counts = run.stops - run.starts
+        n_epochs = run.order.size // self._n_samples
+        sums = (losses * counts).reshape(n_epochs, -1).sum(axis=1)
+        self.last = (sums / counts.reshape(n_epochs, -1).sum(axis=1)).tolist()
+        return sum(self.last) / n_epochs
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what.
+
+    Attributes
+    ----------
+    net : MLP
+    backend : Backend
+    batch : Batch
+        The samples of training.
+    batch_size : int
+    constants : ndarray or None
+        See `Losses`.
+    score : callable or None
+        Computes what early stopping looks at.
+    """
+
+    net: MLP
+    backend: Backend
+    batch: Batch
+    batch_size: int
+    constants: Floats | None
+    score: Callable[[], float] | None
+
+
+def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
+    """Train an estimator: all its epochs, or just one more.
+
+    Raises
+    ------
+    ValueError
+        If the parameters stop being finite, and early stopping has none to go back to.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If all epochs were used up, or the training diverged after a best epoch.
+    """
+    solver: Solver = estimator._optimizer  # noqa: SLF001
+    n_samples = len(task.batch.X)
+    losses = Losses(task.batch, task.constants)
+    course = Epochs(estimator, task, solver, losses, incremental=incremental)
+    random_state = estimator._random_state if estimator.shuffle else None  # noqa: SLF001
+    plan = Plan(
+        optimizer=solver.optimizer,
+        epochs=1 if incremental else estimator.max_iter,
+        batch_size=task.batch_size,
+        shuffle=False,
+        validation=None,
+        metrics=(),
+        early_stopping=None,
+        callbacks=(course.run_ends,),
+        verbose=False,
+        order=Orders(n_samples, random_state, course.epochs_ahead),
+        shared_l2=float(estimator.alpha),
+        mean_loss=losses,
+    )
+    estimator.n_iter_ = 0
+    _open_books(estimator, task)
+    state, solver.state = solver.state, None
+    try:
+        training.fit(task.net, task.backend, task.batch, plan, _for_network(state, task.net))
+    except KeyboardInterrupt:
+        course.interrupted(None if task.net.history is None else task.net.history.state)
+        warn("Training interrupted by user.")
+    except DivergedError as error:
+        course.diverged(error)
+    if task.net.history is not None:
+        solver.state = _between_epochs(task.net.history.state)
+    course.ends()
+
+
+def _open_books(estimator: BaseMLP, task: Task) -> None:
+    """Begin the books that are not there: at the first fit, or where another way to train is gone on from."""
+    books = estimator.__dict__
+    if books.get("loss_curve_") is None:
+        estimator.loss_curve_ = []
+    books.setdefault("_no_improvement_count", 0)
+    if task.score is None:
+        if books.get("best_loss_") is None:
+            estimator.best_loss_ = math.inf
+        estimator.validation_scores_ = estimator.best_validation_score_ = None
+    elif books.get("validation_scores_") is None:
+        estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
+        estimator.best_loss_, estimator._best = None, task.net.parameters.flat.copy()  # noqa: SLF001
+
+
+def batch_size_for(batch_size: int | str, n_samples: int) -> int:
+    """Return the size of a batch; "auto" is 200, or all samples where there are fewer.
+
+    Warns
+    -----
+    UserWarning
+        If a batch is to be larger than the data.
+    """
+    if isinstance(batch_size, str):
+        return min(200, n_samples)
+    if batch_size > n_samples:
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+    return int(min(batch_size, n_samples))
+
+
+class Course:
+    """How a training goes, in the attributes and the callbacks of its estimator.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+    constant : float
+        Added to the loss of an iteration of "lbfgs".
+    """
+
+    def __init__(self, estimator: BaseMLP, constant: float = 0.0) -> None:
+        self._estimator, self._constant = estimator, constant
+        self._callbacks = estimator._callbacks()  # noqa: SLF001
+        self._began = time.perf_counter()
+
+    def iteration_ends(self, number: int, loss: float) -> bool:
+        """Tell of an iteration of "lbfgs"; return whether it is to be the last."""
+        loss += self._constant
+        if self._estimator.verbose:
+            print(f"Iteration {number}, loss = {loss:.8f}")  # noqa: T201  asked for
+        return bool(self._callbacks) and self._calls_back(EpochInfo(number - 1, self._estimator.max_iter, loss))
+
+    def _calls_back(self, info: EpochInfo) -> bool:
+        """Call back; return whether anybody wants an end."""
+        now = time.perf_counter()
+        info, self._began = replace(info, seconds=now - self._began), now
+        wishes = [callback(self._estimator, info) for callback in self._callbacks]
+        return any(isinstance(wish, bool | np.bool_) and wish for wish in wishes)
+
+
+class Epochs(Course):
+    """How a training batch by batch goes."""
+
+    def __init__(self, estimator: BaseMLP, task: Task, solver: Solver, losses: Losses, *, incremental: bool) -> None:
+        super().__init__(estimator)
+        self._task, self._solver, self._losses = task, solver, losses
+        self._incremental = incremental
+        self._n_samples = len(task.batch.X)
+
+    def epochs_ahead(self) -> int:
+        """Return for how many epochs nobody looks, and nothing can end the fit or change its rate."""
+        estimator, task = self._estimator, self._task
+        is_watched = estimator.verbose or self._callbacks or task.score is not None or self._solver.changes_each_epoch
+        if self._incremental or is_watched or task.batch.weights is not None:
+            return 1
+        patience = estimator.n_iter_no_change - estimator._no_improvement_count  # noqa: SLF001
+        ahead = min(estimator.max_iter - estimator.n_iter_, patience + 1, _MOST_IN_A_RUN // self._n_samples)
+        return max(1, int(ahead))
+
+    def run_ends(self, net: MLP, info: EpochInfo) -> bool:  # noqa: ARG002  a callback of `training.fit`
+        """Keep the books of a run's epochs; return whether it was the last."""
+        estimator = self._estimator
+        for loss in self._losses.last:
+            self._count(loss)
+            if estimator.verbose:
+                print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201  asked for
+            self._look_for_progress()
+            self._solver.epoch_ends(estimator.t_)
+        is_stuck = estimator._no_improvement_count > estimator.n_iter_no_change  # noqa: SLF001
+        is_over = is_stuck and self._ends_here()
+        if self._callbacks and self._calls_back(self._told(info)):
+            return True
+        if is_over or self._incremental or estimator.n_iter_ < estimator.max_iter:
+            return is_over
+        message = (
+            f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
+            "converged yet."
+        )
+        warn(message, ConvergenceWarning)
+        return True
+
+    def _told(self, info: EpochInfo) -> EpochInfo:
+        """Return the epoch's figures in the estimator's own numbers."""
+        estimator = self._estimator
+        scores = {} if self._task.score is None else {"score": estimator.validation_scores_[-1]}
+        number, n_epochs = estimator.n_iter_ - 1, estimator.max_iter
+        return replace(info, epoch=number, n_epochs=n_epochs, loss=estimator.loss_, validation_metrics=scores)
+
+    def interrupted(self, state: TrainingState | None) -> None:
+        """Keep the books of the epochs that were whole when a run was interrupted."""
+        steps = -(-self._n_samples // self._task.batch_size)
+        if state is None or self._task.batch.weights is not None:
+            return
+        counts = np.full(steps, self._task.batch_size)
+        counts[-1] = self._n_samples - (steps - 1) * self._task.batch_size
+        n_epochs = len(state.losses) // steps
+        constant = 0.0 if self._task.constants is None else float(self._task.constants.mean())
+        for losses in np.reshape(state.losses[: n_epochs * steps], (n_epochs, steps)):
+            self._count(float(losses @ counts) / self._n_samples + constant)
+            self._look_for_progress()
+
+    def diverged(self, error: DivergedError) -> None:
+        """Keep the books of a run that was given up, as of one epoch; the parameters are those before it.
+
+        Raises
+        ------
+        ValueError
+            If early stopping has no better ones.
+        """
+        estimator = self._estimator
+        self._count(math.nan)
+        if self._task.score is None:
+            raise ValueError(NON_FINITE) from error
+        estimator.validation_scores_.append(math.nan)
+        message = f"Training diverged in epoch {estimator.n_iter_}; the parameters are those of the best epoch before"
+        warn(message, ConvergenceWarning)
+
+    def ends(self) -> None:
+        """Bring back the parameters of the best epoch, where early stopping knows it."""
+        if self._task.score is not None:
+            self._task.net.parameters.flat[...] = self._estimator._best  # noqa: SLF001
+
+    def _count(self, loss: float) -> None:
+        estimator = self._estimator
+        estimator.n_iter_ += 1
+        estimator.loss_ = loss
+        estimator.t_ += self._n_samples
+        estimator.loss_curve_.append(loss)
+
+    def _look_for_progress(self) -> None:
+        """Count the epochs since the loss, or the score of what was held out, has improved by `tol`."""
+        estimator = self._estimator
+        if self._task.score is None:
+            loss, tol = estimator.loss_, estimator._loss_tol()  # noqa: SLF001
+            self._note(is_stuck=loss > estimator.best_loss_ - tol)
+            estimator.best_loss_ = min(estimator.best_loss_, loss)
+            return
+        score = float(self._task.score())
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")  # noqa: T201  asked for
+        self._note(is_stuck=score < estimator.best_validation_score_ + estimator.tol)
+        if score > estimator.best_validation_score_:
+            estimator.best_validation_score_ = score
+            estimator._best = self._task.net.parameters.flat.copy()  # noqa: SLF001
+
+    def _note(self, *, is_stuck: bool) -> None:
+        estimator = self._estimator
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if is_stuck else 0  # noqa: SLF001
+
+    def _ends_here(self) -> bool:
+        """Do what the solver does about a lack of progress; return whether that is to end."""
+        estimator = self._estimator
+        reaction = self._solver.react()
+        if estimator.verbose:
+            what = "Training loss" if self._task.score is None else "Validation score"
+            limits = f"tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs"
+            print(f"{what} did not improve more than {limits}. {reaction.message}")  # noqa: T201  asked for
+        if not reaction.ends:
+            estimator._no_improvement_count = 0  # noqa: SLF001
+        return reaction.ends
+
+
+def _for_network(state: TrainingState | None, net: MLP) -> TrainingState | None:
+    """Return a state for a network whose spec may have changed in what the state does not depend on."""
+    return None if state is None else replace(state, spec=net.spec, generator=net.generator.bit_generator.state)
+
+
+def _between_epochs(state: TrainingState | None) -> TrainingState | None:
+    """Return a state as if the steps done of an interrupted epoch had been all of it: its order cannot come again."""
+    if state is None or not state.losses:
+        return state
+    done = len(state.losses)
+    _, powers = state.optimizer.coefficients(state.optimizer.rates(state.step, done), state.powers)
+    return replace(state, losses=[], powers=powers, step=state.step + done)

@@ -1,0 +1,284 @@
+"""MLPRegressor: numbers for targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import xlogy
+from sklearn.base import RegressorMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import validate_data
+
+from fastmlp.backends.base import Floats
+from fastmlp.estimators import scores
+from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.scaling import Scaling
+from fastmlp.optimizers import Optimizer
+from fastmlp.parameters import Array
+
+_MATRIX = 2
+_OUT_ACTIVATIONS = {"squared_error": "identity", "poisson": "exp", "mae": "identity", "huber": "identity"}
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """A multilayer perceptron that predicts numbers, a drop-in for scikit-learn's.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson", "mae", "huber"}
+        Half the squared error, half of Poisson's deviance (with an output that is exp), or, as in `fastmlp.MLP`, the
+        absolute error or Huber's, as means over outputs.
+    hidden_layer_sizes : int or array-like of int
+        Units of each hidden layer; an empty sequence is a model without one.
+    activation : str or sequence of str
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any other that `fastmlp.MLP` has; one name for
+        all, or one for each.
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop"} or Optimizer
+        "adam" with epsilon beside the uncorrected root, "sgd" with momentum, SciPy's L-BFGS on all samples at once, or
+        fastmlp's own; an optimizer such as ``fastmlp.AdamW(lr=1e-3)`` brings its learning rate along.
+    alpha : float
+        Strength of the l2 penalty on weights, ``0.5 * alpha * sum(W**2)`` over the batch's size, or weight.
+    batch_size : int or "auto"
+        Samples of a step; "auto" is 200, or all where there are fewer. Not with "lbfgs".
+    learning_rate : {"constant", "invscaling", "adaptive"} or schedule
+        Of "sgd": "invscaling" divides by (samples seen + 1)**power_t after each epoch; "adaptive" divides by 5 whenever
+        training makes no progress, down to 1e-6. Of all but "lbfgs": one of `fastmlp.schedules`, in place of
+        `learning_rate_init`.
+    learning_rate_init : float
+        The learning rate, or the first.
+    power_t : float
+        Of "invscaling".
+    max_iter : int
+        Epochs, or iterations of "lbfgs", at most.
+    shuffle : bool
+        Whether each epoch has a new order of the samples.
+    random_state : int, RandomState or None
+        Of the first coefficients, of what is held out, and of shuffling, drawn as scikit-learn draws them.
+    tol : float
+        What the loss, or the score of early stopping, has to improve by; for "lbfgs", the largest entry that a gradient
+        may have at the end. Of a squared error it counts for each output.
+    verbose : bool or int
+        Whether each epoch prints a line.
+    warm_start : bool
+        Whether `fit` begins with the coefficients there are.
+    momentum : float
+        Of "sgd", from 0 to 1.
+    nesterovs_momentum : bool
+        Whether it is Nesterov's.
+    early_stopping : bool
+        Whether to hold out some samples, end when their R² no longer improves, and keep the best epoch.
+    validation_fraction : float
+        Share of the samples that is held out.
+    beta_1, beta_2, epsilon : float
+        Of "adam" and "adamw"; epsilon of "rmsprop" too.
+    n_iter_no_change : int or inf
+        More epochs in a row than these without an improvement by `tol` end the fit.
+    max_fun : int
+        Gradients that "lbfgs" may compute.
+    backend : str
+        "naive", "numpy", "numba", or "auto", which goes by the size of the fit. A fit's choice is kept for predictions.
+    strict : bool
+        Whether results are the same bits on every backend and machine, at the price of speed.
+    threads : int or None
+        At most so many threads; None leaves it to the backend.
+    dropout : float
+        Probability of dropping a hidden output at a step. Not with "lbfgs".
+    standardize : bool
+        Whether to scale the columns of X, and y, to mean 0 and variance 1 inside, by the samples of the first fit. A
+        Poisson loss keeps its y.
+    scoring : str, callable or None
+        What early stopping looks at: the name of a scorer of scikit-learn's, "loss", or a function
+        ``scoring(estimator, X, y)``; more is better. None is R².
+    callbacks : callable or sequence of callable
+        Called ``callback(estimator, epoch_info)`` after each epoch, or iteration of "lbfgs"; True ends the fit.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : list of ndarray
+        Weights (fan_in, fan_out) and biases (fan_out,) of every layer: the network's own memory, so writing to them,
+        or putting others in their place, changes the estimator.
+    loss_ : float
+        The last epoch's loss before its updates, penalty included; of several outputs their sum, whose gradient is what
+        training follows (scikit-learn's class follows the same gradient, and reports the mean).
+    best_loss_ : float or None
+        The lowest; None with early stopping.
+    loss_curve_ : list of float
+        `loss_` of every epoch. Not with "lbfgs".
+    validation_scores_ : list of float or None
+        The R² of what was held out, after every epoch; None without early stopping.
+    best_validation_score_ : float or None
+        The highest of them.
+    t_ : int
+        Samples seen, over all epochs.
+    n_iter_ : int
+        Epochs of the last fit, or iterations of "lbfgs".
+    n_layers_ : int
+        Layers, the inputs counted as one.
+    n_outputs_ : int
+        Outputs of the network.
+    out_activation_ : str
+        Activation of the outputs: "identity", or "exp" with the Poisson loss.
+    x_mean_, x_scale_, y_mean_, y_scale_ : ndarray
+        Where `standardize`: what is subtracted, and what the rest is divided by.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where X had names.
+
+    Notes
+    -----
+    With the same parameters, data and `random_state`, coefficients follow those of scikit-learn's class of this name to
+    rounding, epoch by epoch; with "lbfgs" those of several outputs do not, for there its loss and its gradient belong
+    to two functions. A training that diverges ends at once, rather than go on with NaN to `max_iter`.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPRegressor
+    >>> from sklearn.datasets import make_regression
+    >>> X, y = make_regression(n_samples=200, n_features=5, random_state=1)
+    >>> reg = MLPRegressor(solver="lbfgs", max_iter=500, tol=0.1, random_state=1).fit(X, y)
+    >>> reg.score(X, y) > 0.99
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,  # noqa: SLF001  scikit-learn's own way to add one
+        "loss": [StrOptions(set(_OUT_ACTIVATIONS))],
+    }
+
+    _score = staticmethod(scores.r2)
+
+    def __init__(  # noqa: PLR0913  scikit-learn's, in its order
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
+        *,
+        solver: str | Optimizer = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: Any = "constant",  # noqa: ANN401  a policy's name, or a schedule
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,  # noqa: ANN401  what scikit-learn takes
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: str = "auto",
+        strict: bool = False,
+        threads: int | None = None,
+        dropout: float = 0.0,
+        standardize: bool = False,
+        scoring: Any = None,  # noqa: ANN401  a scorer's name, or a scorer
+        callbacks: Any = (),  # noqa: ANN401  a function, or some
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            backend=backend,
+            strict=strict,
+            threads=threads,
+            dropout=dropout,
+            standardize=standardize,
+            scoring=scoring,
+            callbacks=callbacks,
+        )
+        self.loss = loss
+
+    def _validated(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Any]:  # noqa: ANN401, ARG002
+        dtypes = (np.float64, np.float32)
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True, dtype=dtypes, reset=reset
+        )
+        if y.ndim == _MATRIX and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _validated_more(self, X: Any, y: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        return self._validated(X, y, incremental=True, reset=False)
+
+    def _encoded(self, y: Any) -> Array:  # noqa: ANN401
+        Y: Array = y.reshape(len(y), -1)
+        return Y
+
+    def _scale_targets(self, Y: Array, weights: Floats | None, dtype: str) -> None:
+        if self.loss != "poisson":  # whose numbers are counts
+            self.y_mean_, self.y_scale_ = Scaling.of(Y, weights, dtype)
+
+    def _y_scaling(self) -> Scaling | None:
+        mean = self.__dict__.get("y_mean_")
+        return None if mean is None else Scaling(mean, self.y_scale_)
+
+    def _scaled(self, Y: Array) -> Array:
+        scaling = self._y_scaling()
+        return Y if scaling is None else scaling.apply(Y)
+
+    def _outputs_for(self, Y: Array) -> tuple[int, str, str]:
+        return Y.shape[1], _OUT_ACTIVATIONS[self.loss], self.loss
+
+    def _loss_constants(self, Y: Array) -> Floats | None:
+        """Return y log y - y, which makes the loss half of Poisson's deviance."""
+        if self.loss != "poisson":
+            return None
+        y = Y.astype(np.float64)
+        constants: Floats = (xlogy(y, y) - y).sum(axis=1)
+        return constants
+
+    def _loss_tol(self) -> float:
+        """Return `tol` times the number of outputs over which the loss is a sum."""
+        return float(self.tol) * self.n_outputs_ if self.loss == "squared_error" else float(self.tol)
+
+    def predict(self, X: Any) -> Array:  # noqa: ANN401
+        """Predict numbers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs), of the network's dtype
+        """
+        A, scaling = self._outputs(X), self._y_scaling()
+        if scaling is not None:
+            A = scaling.undo(A)
+        return A.ravel() if self.n_outputs_ == 1 else A
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
