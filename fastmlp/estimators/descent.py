@@ -237,13 +237,15 @@ class Epochs(Course):
         super().__init__(estimator)
         self._task, self._solver, self._losses = task, solver, losses
         self._incremental = incremental
-        self._n_samples = len(task.batch.X)
+        self._n_samples, weights = len(task.batch.X), task.batch.weights
+        # A batch without weight is skipped; and what weights make of constants depends on an epoch's batches.
+        self._is_regular = weights is None or (task.constants is None and weights.min() > 0)
 
     def epochs_ahead(self) -> int:
         """Return for how many epochs nobody looks, and nothing can end the fit or change its rate."""
-        estimator, task = self._estimator, self._task
-        is_watched = estimator.verbose or self._callbacks or task.score is not None or self._solver.changes_each_epoch
-        if self._incremental or is_watched or task.batch.weights is not None:
+        estimator, solver = self._estimator, self._solver
+        is_watched = estimator.verbose or self._callbacks or self._task.score is not None
+        if self._incremental or is_watched or solver.changes_each_epoch or not self._is_regular:
             return 1
         patience = estimator.n_iter_no_change - estimator._no_improvement_count  # noqa: SLF001
         ahead = min(estimator.max_iter - estimator.n_iter_, patience + 1, _MOST_IN_A_RUN // self._n_samples)
@@ -281,7 +283,7 @@ class Epochs(Course):
     def interrupted(self, state: TrainingState | None) -> None:
         """Keep the books of the epochs that were whole when a run was interrupted."""
         steps = -(-self._n_samples // self._task.batch_size)
-        if state is None or self._task.batch.weights is not None:
+        if state is None or not self._is_regular:
             return
         counts = np.full(steps, self._task.batch_size)
         counts[-1] = self._n_samples - (steps - 1) * self._task.batch_size
@@ -363,5 +365,5 @@ def _between_epochs(state: TrainingState | None) -> TrainingState | None:
     if state is None or not state.losses:
         return state
     done = len(state.losses)
-    _, powers = state.optimizer.coefficients(state.optimizer.rates(state.step, done), state.powers)
+    _, powers = state.optimizer.coefficients(np.ones(done), state.powers)  # which do not depend on the rates
     return replace(state, losses=[], powers=powers, step=state.step + done)
