@@ -474,6 +474,22 @@ def test_the_loss_of_several_outputs_is_what_the_gradient_belongs_to(
         assert abs(moved - expected) <= bounds.CENTRAL_DIFFERENCE * max(1.0, abs(expected))
 
 
+@quiet
+@pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "learning_rate": "adaptive"}], ids=str)
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("batch_size", [40, 16])
+def test_several_outputs_end_when_theirs_do(settings: dict[str, Any], alpha: float, batch_size: int) -> None:
+    """Though their loss is another: the mean over outputs, beside which the penalty weighs more."""
+    Y = np.stack([NUMBERS, -2.0 * NUMBERS, X[:, 1], NUMBERS + X[:, 0]], axis=1)
+    settings = settings | {"alpha": alpha, "batch_size": batch_size, "max_iter": 900, "learning_rate_init": 0.02}
+    for seed in range(4):
+        theirs, ours = (one.fit(X, Y) for one in twins("MLPRegressor", **settings | {"random_state": seed}))
+        assert ours.n_iter_ == theirs.n_iter_ < 900
+        for mine, its in zip(ours.coefs_, theirs.coefs_, strict=True):
+            assert np.max(np.abs(mine - its)) <= bounds.PARITY["float64"] * np.max(np.abs(its))
+        assert ours.best_loss_ == min(ours.loss_curve_)
+
+
 def slope(estimator: Any, loss: Any, place: tuple[int, int], h: float = 1e-5) -> float:
     """Return the central difference of the loss with respect to a weight of the first layer."""
     values = []

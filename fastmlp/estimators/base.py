@@ -35,7 +35,7 @@ _NARROW = ("logistic", "sigmoid")  # Glorot's bound is for activations whose slo
 
 _BOOKS = (
     *("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"),
-    *("_no_improvement_count", "_best", "_optimizer", "x_mean_", "x_scale_", "y_mean_", "y_scale_"),
+    *("_no_improvement_count", "_least_watched", "_best", "_optimizer", "x_mean_", "x_scale_", "y_mean_", "y_scale_"),
 )
 """What a training that begins anew forgets; `fastmlp.estimators.descent` keeps most of it."""
 
@@ -122,9 +122,9 @@ class BaseMLP(Fitted):
         """Return what each sample's loss has beside that of fastmlp."""
         return None
 
-    def _loss_tol(self) -> float:
-        """Return by how much the loss has to fall."""
-        return float(self.tol)
+    def _sums_outputs(self) -> bool:
+        """Return whether the loss is a sum over outputs where scikit-learn's class looks at their mean."""
+        return False
 
     # ---- fitting
 
