@@ -7,6 +7,7 @@ import math
 import re
 import signal
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -348,6 +349,15 @@ def test_epochs_that_nobody_looks_at_are_one_run(
     assert all((a == b).all() for a, b in zip(watched.coefs_, estimator.coefs_, strict=True))
 
 
+@pytest.fixture
+def _pythons_own_handler() -> Iterator[None]:
+    """Have Ctrl-C handled as in a program in the foreground: one in the background may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_pythons_own_handler")
 @pytest.mark.parametrize(
     "own", [{"loss": "squared_error"}, {"loss": "poisson"}, {"learning_rate": schedules.Cosine(1e-3)}], ids=str
 )
