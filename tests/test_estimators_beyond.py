@@ -194,6 +194,8 @@ def test_a_validation_set_may_be_given(kind: Any, y: np.ndarray) -> None:
             kind(**settings).fit(X, y, **wrong)
     with pytest.raises(ValueError, match="give both, and set early_stopping=True"):
         kind(**SETTINGS).fit(X, y, X_val=X, y_val=y)
+    with pytest.raises(ValueError, match="lbfgs has none"):
+        kind(**settings, solver="lbfgs").fit(X, y, X_val=X, y_val=y)
     with pytest.raises(ValueError, match="X has 3 features, but"):
         kind(**settings).fit(X, y, X_val=X[:, :3], y_val=y)
 

@@ -7,6 +7,7 @@ import math
 import re
 import signal
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn import neural_network
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, schedules
 from fastmlp.backends.numpy import NumpyBackend
 from tests import bounds, parity
 
@@ -323,26 +324,48 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+POSITIVE = GENERATOR.uniform(0.5, 2.0, 40)
+WITH_A_GAP = np.where(np.arange(40) < 16, 0.0, POSITIVE)  # the first batch weighs nothing, where it is not shuffled
+
+
 @quiet
-def test_epochs_that_nobody_looks_at_are_one_run(spans: list[int]) -> None:
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("weights", [None, POSITIVE, WITH_A_GAP], ids=["plain", "weighted", "gap"])
+def test_epochs_that_nobody_looks_at_are_one_run(
+    loss: str, shuffle: bool, weights: np.ndarray | None, spans: list[int]
+) -> None:
     """As many as patience lasts: 3 steps an epoch, 10 epochs without improvement allowed."""
     settings = SETTINGS | {"tol": 0.0, "max_iter": 100, "learning_rate_init": 1e-3, "backend": "numpy"}
-    estimator = MLPRegressor(**settings).fit(X, NUMBERS)
-    assert max(spans) == 11 * 3
-    assert sum(spans) == 100 * 3
+    settings |= {"loss": loss, "shuffle": shuffle}
+    y = np.abs(NUMBERS)
+    estimator = MLPRegressor(**settings).fit(X, y, weights)
+    is_one_run = weights is None or (weights is POSITIVE and loss != "poisson")
+    assert (max(spans) == 11 * 3) if is_one_run else (max(spans) <= 3)
     spans.clear()
-    watched = MLPRegressor(**settings, verbose=True).fit(X, NUMBERS)
-    assert max(spans) == 3
-    assert watched.loss_curve_ == estimator.loss_curve_
+    watched = MLPRegressor(**settings, verbose=True).fit(X, y, weights)
+    assert max(spans) <= 3
+    np.testing.assert_allclose(watched.loss_curve_, estimator.loss_curve_, rtol=bounds.PARITY["float64"])
     assert all((a == b).all() for a, b in zip(watched.coefs_, estimator.coefs_, strict=True))
 
 
-@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+@pytest.fixture
+def _pythons_own_handler() -> Iterator[None]:
+    """Have Ctrl-C handled as in a program in the foreground: one in the background may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_pythons_own_handler")
+@pytest.mark.parametrize(
+    "own", [{"loss": "squared_error"}, {"loss": "poisson"}, {"learning_rate": schedules.Cosine(1e-3)}], ids=str
+)
 @pytest.mark.parametrize("calls", [1, 3, 6, 8])
 def test_ctrl_c_within_a_run_leaves_the_epochs_that_were_whole(
-    loss: str, calls: int, monkeypatch: pytest.MonkeyPatch
+    own: dict[str, Any], calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = SETTINGS | {"loss": loss, "max_iter": 40, "tol": 0.0, "backend": "numpy"}
+    settings = SETTINGS | own | {"max_iter": 40, "tol": 0.0, "backend": "numpy"}
     y = np.abs(NUMBERS)
     usual, left = NumpyBackend.train, [calls]
 
@@ -459,6 +482,22 @@ def test_the_loss_of_several_outputs_is_what_the_gradient_belongs_to(
         moved = (begin.coefs_[0][1, 2] - ours.coefs_[0][1, 2]) / 1e-4
         expected = slope(begin, loss, (1, 2))
         assert abs(moved - expected) <= bounds.CENTRAL_DIFFERENCE * max(1.0, abs(expected))
+
+
+@quiet
+@pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "learning_rate": "adaptive"}], ids=str)
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("batch_size", [40, 16])
+def test_several_outputs_end_when_theirs_do(settings: dict[str, Any], alpha: float, batch_size: int) -> None:
+    """Though their loss is another: the mean over outputs, beside which the penalty weighs more."""
+    Y = np.stack([NUMBERS, -2.0 * NUMBERS, X[:, 1], NUMBERS + X[:, 0]], axis=1)
+    settings = settings | {"alpha": alpha, "batch_size": batch_size, "max_iter": 900, "learning_rate_init": 0.02}
+    for seed in range(4):
+        theirs, ours = (one.fit(X, Y) for one in twins("MLPRegressor", **settings | {"random_state": seed}))
+        assert ours.n_iter_ == theirs.n_iter_ < 900
+        for mine, its in zip(ours.coefs_, theirs.coefs_, strict=True):
+            assert np.max(np.abs(mine - its)) <= bounds.PARITY["float64"] * np.max(np.abs(its))
+        assert ours.best_loss_ == min(ours.loss_curve_)
 
 
 def slope(estimator: Any, loss: Any, place: tuple[int, int], h: float = 1e-5) -> float:

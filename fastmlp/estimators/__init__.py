@@ -2,8 +2,8 @@
 
 `base` tells how an estimator is fitted; `classifier` and `regressor` say what their targets are. `descent` and `lbfgs`
 are the two ways to train, `solvers` the optimizers' forms that scikit-learn has, `sparse` a matrix whose batches are
-made dense one at a time, `scores` what early stopping watches, `engine` the network and its backend. There is no
-arithmetic of networks in here.
+made dense one at a time, `scores` and `outputs` what is watched to end in time, `engine` the network and its backend.
+There is no arithmetic of networks in here.
 """
 
 try:

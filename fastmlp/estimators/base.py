@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -35,7 +35,7 @@ _NARROW = ("logistic", "sigmoid")  # Glorot's bound is for activations whose slo
 
 _BOOKS = (
     *("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"),
-    *("_no_improvement_count", "_best", "_optimizer", "x_mean_", "x_scale_", "y_mean_", "y_scale_"),
+    *("_no_improvement_count", "_least_watched", "_best", "_optimizer", "x_mean_", "x_scale_", "y_mean_", "y_scale_"),
 )
 """What a training that begins anew forgets; `fastmlp.estimators.descent` keeps most of it."""
 
@@ -122,9 +122,9 @@ class BaseMLP(Fitted):
         """Return what each sample's loss has beside that of fastmlp."""
         return None
 
-    def _loss_tol(self) -> float:
-        """Return by how much the loss has to fall."""
-        return float(self.tol)
+    def _sums_outputs(self) -> bool:
+        """Return whether the loss is a sum over outputs where scikit-learn's class looks at their mean."""
+        return False
 
     # ---- fitting
 
@@ -139,7 +139,7 @@ class BaseMLP(Fitted):
         y_val: Any = None,  # noqa: ANN401
         coef_init: Any = None,  # noqa: ANN401
         intercept_init: Any = None,  # noqa: ANN401
-    ) -> BaseMLP:
+    ) -> Self:
         """Train on data, from the beginning, or with `warm_start` from the coefficients there are.
 
         Parameters
@@ -169,7 +169,7 @@ class BaseMLP(Fitted):
 
     @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseMLP:  # noqa: ANN401
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: ANN401
         """Train for one epoch on data, from where the training stands. Not with ``solver="lbfgs"``.
 
         Parameters
@@ -211,7 +211,7 @@ class BaseMLP(Fitted):
             return net.input_gradient(X, Y, weights)
         return net.input_gradient(scaling.apply(X.astype(net.spec.dtype)), Y, weights) / scaling.scale
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, extras: Extras, *, incremental: bool) -> BaseMLP:  # noqa: ANN401
+    def _fit(self, X: Any, y: Any, sample_weight: Any, extras: Extras, *, incremental: bool) -> Self:  # noqa: ANN401
         hidden = self._hidden_sizes()
         is_first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         given = partial(_pair, X, y)
@@ -227,6 +227,8 @@ class BaseMLP(Fitted):
         spec = self._spec_for(sizes, loss)
         self.n_outputs_ = n_outputs
         if self.solver == "lbfgs":
+            if extras.X_val is not None or extras.y_val is not None:
+                raise ValueError("X_val and y_val are for early stopping, and lbfgs has none: leave them out")
             self._fit_lbfgs(spec, data)
         else:
             self._fit_stochastic(spec, data, extras, incremental=incremental)

@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp import training
 from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run
 from fastmlp.errors import DivergedError
+from fastmlp.estimators.outputs import MeanOverOutputs
 from fastmlp.estimators.solvers import Solver
 from fastmlp.estimators.telling import warn
 from fastmlp.history import EpochInfo
@@ -74,16 +75,19 @@ class Losses:
         All samples.
     constants : ndarray of shape (n_samples,) or None
         Added to each sample's loss: what the definition of the loss has and training needs not.
+    watch : MeanOverOutputs or None
+        Computes, for runs of one epoch, what is looked at in place of the loss.
 
     Attributes
     ----------
-    last : list of float
-        Those of the last run.
+    last : list of tuple
+        Of each epoch of the last run: its loss, and what is looked at.
     """
 
-    def __init__(self, batch: Batch, constants: Floats | None) -> None:
+    def __init__(self, batch: Batch, constants: Floats | None, watch: MeanOverOutputs | None) -> None:
         self._n_samples, self._weights, self._constants = len(batch.X), batch.weights, constants
-        self.last: list[float] = []
+        self._watch = watch
+        self.last: list[tuple[float, float]] = []
 
     def __call__(self, run: Run) -> float:
         """Take down the losses of a run; return their mean."""
@@ -94,8 +98,9 @@ class Losses:
         counts = run.stops - run.starts
         n_epochs = run.order.size // self._n_samples
         sums = (losses * counts).reshape(n_epochs, -1).sum(axis=1)
-        self.last = (sums / counts.reshape(n_epochs, -1).sum(axis=1)).tolist()
-        return sum(self.last) / n_epochs
+        means = (sums / counts.reshape(n_epochs, -1).sum(axis=1)).tolist()
+        self.last = [(loss, loss if self._watch is None else self._watch(loss, run)) for loss in means]
+        return sum(means) / n_epochs
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,8 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     """
     solver: Solver = estimator._optimizer  # noqa: SLF001
     n_samples = len(task.batch.X)
-    losses = Losses(task.batch, task.constants)
+    watch = MeanOverOutputs(task.backend, float(estimator.alpha)) if estimator._sums_outputs() else None  # noqa: SLF001
+    losses = Losses(task.batch, task.constants, watch)
     course = Epochs(estimator, task, solver, losses, incremental=incremental)
     random_state = estimator._random_state if estimator.shuffle else None  # noqa: SLF001
     plan = Plan(
@@ -159,7 +165,7 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     _open_books(estimator, task)
     state, solver.state = solver.state, None
     try:
-        training.fit(task.net, task.backend, task.batch, plan, _for_network(state, task.net))
+        training.fit(task.net, watch or task.backend, task.batch, plan, _for_network(state, task.net))
     except KeyboardInterrupt:
         course.interrupted(None if task.net.history is None else task.net.history.state)
         warn("Training interrupted by user.")
@@ -179,6 +185,7 @@ def _open_books(estimator: BaseMLP, task: Task) -> None:
     if task.score is None:
         if books.get("best_loss_") is None:
             estimator.best_loss_ = math.inf
+        books.setdefault("_least_watched", math.inf)
         estimator.validation_scores_ = estimator.best_validation_score_ = None
     elif books.get("validation_scores_") is None:
         estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
@@ -237,13 +244,16 @@ class Epochs(Course):
         super().__init__(estimator)
         self._task, self._solver, self._losses = task, solver, losses
         self._incremental = incremental
-        self._n_samples = len(task.batch.X)
+        self._n_samples, weights = len(task.batch.X), task.batch.weights
+        # A batch without weight is skipped; and what weights make of constants depends on an epoch's batches.
+        is_even = weights is None or (task.constants is None and weights.min() > 0)
+        self._is_regular = is_even and not estimator._sums_outputs()  # noqa: SLF001  they are watched step by step
 
     def epochs_ahead(self) -> int:
         """Return for how many epochs nobody looks, and nothing can end the fit or change its rate."""
-        estimator, task = self._estimator, self._task
-        is_watched = estimator.verbose or self._callbacks or task.score is not None or self._solver.changes_each_epoch
-        if self._incremental or is_watched or task.batch.weights is not None:
+        estimator, solver = self._estimator, self._solver
+        is_watched = estimator.verbose or self._callbacks or self._task.score is not None
+        if self._incremental or is_watched or solver.changes_each_epoch or not self._is_regular:
             return 1
         patience = estimator.n_iter_no_change - estimator._no_improvement_count  # noqa: SLF001
         ahead = min(estimator.max_iter - estimator.n_iter_, patience + 1, _MOST_IN_A_RUN // self._n_samples)
@@ -252,11 +262,11 @@ class Epochs(Course):
     def run_ends(self, net: MLP, info: EpochInfo) -> bool:  # noqa: ARG002  a callback of `training.fit`
         """Keep the books of a run's epochs; return whether it was the last."""
         estimator = self._estimator
-        for loss in self._losses.last:
+        for loss, watched in self._losses.last:
             self._count(loss)
             if estimator.verbose:
                 print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201  asked for
-            self._look_for_progress()
+            self._look_for_progress(watched)
             self._solver.epoch_ends(estimator.t_)
         is_stuck = estimator._no_improvement_count > estimator.n_iter_no_change  # noqa: SLF001
         is_over = is_stuck and self._ends_here()
@@ -281,7 +291,7 @@ class Epochs(Course):
     def interrupted(self, state: TrainingState | None) -> None:
         """Keep the books of the epochs that were whole when a run was interrupted."""
         steps = -(-self._n_samples // self._task.batch_size)
-        if state is None or self._task.batch.weights is not None:
+        if state is None or not self._is_regular:
             return
         counts = np.full(steps, self._task.batch_size)
         counts[-1] = self._n_samples - (steps - 1) * self._task.batch_size
@@ -289,7 +299,7 @@ class Epochs(Course):
         constant = 0.0 if self._task.constants is None else float(self._task.constants.mean())
         for losses in np.reshape(state.losses[: n_epochs * steps], (n_epochs, steps)):
             self._count(float(losses @ counts) / self._n_samples + constant)
-            self._look_for_progress()
+            self._look_for_progress(self._estimator.loss_)
 
     def diverged(self, error: DivergedError) -> None:
         """Keep the books of a run that was given up, as of one epoch; the parameters are those before it.
@@ -319,13 +329,13 @@ class Epochs(Course):
         estimator.t_ += self._n_samples
         estimator.loss_curve_.append(loss)
 
-    def _look_for_progress(self) -> None:
+    def _look_for_progress(self, watched: float) -> None:
         """Count the epochs since the loss, or the score of what was held out, has improved by `tol`."""
         estimator = self._estimator
         if self._task.score is None:
-            loss, tol = estimator.loss_, estimator._loss_tol()  # noqa: SLF001
-            self._note(is_stuck=loss > estimator.best_loss_ - tol)
-            estimator.best_loss_ = min(estimator.best_loss_, loss)
+            self._note(is_stuck=watched > estimator._least_watched - estimator.tol)  # noqa: SLF001
+            estimator._least_watched = min(estimator._least_watched, watched)  # noqa: SLF001
+            estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
             return
         score = float(self._task.score())
         estimator.validation_scores_.append(score)
@@ -363,5 +373,5 @@ def _between_epochs(state: TrainingState | None) -> TrainingState | None:
     if state is None or not state.losses:
         return state
     done = len(state.losses)
-    _, powers = state.optimizer.coefficients(state.optimizer.rates(state.step, done), state.powers)
+    _, powers = state.optimizer.coefficients(np.ones(done), state.powers)  # which do not depend on the rates
     return replace(state, losses=[], powers=powers, step=state.step + done)

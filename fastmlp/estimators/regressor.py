@@ -59,7 +59,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Of the first coefficients, of what is held out, and of shuffling, drawn as scikit-learn draws them.
     tol : float
         What the loss, or the score of early stopping, has to improve by; for "lbfgs", the largest entry that a gradient
-        may have at the end. Of a squared error it counts for each output.
+        may have at the end. What counts of the squared error of several outputs is their mean.
     verbose : bool or int
         Whether each epoch prints a line.
     warm_start : bool
@@ -258,9 +258,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         constants: Floats = (xlogy(y, y) - y).sum(axis=1)
         return constants
 
-    def _loss_tol(self) -> float:
-        """Return `tol` times the number of outputs over which the loss is a sum."""
-        return float(self.tol) * self.n_outputs_ if self.loss == "squared_error" else float(self.tol)
+    def _sums_outputs(self) -> bool:
+        return self.loss == "squared_error" and self.n_outputs_ > 1
 
     def predict(self, X: Any) -> Array:  # noqa: ANN401
         """Predict numbers.
