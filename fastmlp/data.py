@@ -99,15 +99,10 @@ _NATIVE = {name: np.dtype(name) for name in DTYPES}
 
 def is_plain(X: object, spec: NetworkSpec) -> TypeGuard[Array]:
     """Return whether X is an array that backends take as it is, provided that it is finite."""
-    return (
-        type(X) is np.ndarray
-        and X.dtype == _NATIVE[spec.dtype]
-        and X.ndim == _MATRIX
-        and X.shape[1] == spec.layer_sizes[0]
-        and X.shape[0] > 0
-        and X.flags.c_contiguous
-        and X.flags.aligned
-    )
+    if type(X) is not np.ndarray or X.ndim != _MATRIX or X.dtype != _NATIVE[spec.dtype]:
+        return False
+    (n_rows, n_columns), flags = X.shape, X.flags
+    return n_columns == spec.layer_sizes[0] and n_rows > 0 and flags.c_contiguous and flags.aligned
 
 
 def check_Y(spec: NetworkSpec, Y: object, n_samples: int) -> Array:

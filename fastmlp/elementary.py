@@ -158,7 +158,11 @@ def _clip(x: Real, low: float, high: float) -> Real:
 def _reduce(x: Real) -> tuple[Real, Real]:
     """Return k and e**r - 1 with x = k * log 2 + r and |r| <= log(2) / 2."""
     k = (x * _LOG2_E + _TO_INTEGER) - _TO_INTEGER
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    return k, _expm1_near_0((x - k * _LN2_HIGH) - k * _LN2_LOW)
+
+
+def _expm1_near_0(r: Real) -> Real:
+    """Return e**r - 1 for |r| up to log(2) / 2."""
     # Taylor's coefficients 1/n!; the first one left out, r**14 / 14!, is below 2**-57.
     p = r * (1 / 6227020800) + 1 / 479001600
     p = p * r + 1 / 39916800
@@ -171,7 +175,7 @@ def _reduce(x: Real) -> tuple[Real, Real]:
     p = p * r + 1 / 24
     p = p * r + 1 / 6
     p = p * r + 1 / 2
-    return k, r + r * r * p
+    return r + r * r * p
 
 
 def _scale(x: Real, k: Real) -> Real:

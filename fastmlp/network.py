@@ -160,10 +160,13 @@ class MLP:
         TypeError, ValueError
             If `X` is not such an array of finite numbers.
         """
-        inputs = X if is_plain(X, self.spec) else check_X(self.spec, X)
-        out = np.empty((len(inputs), self.spec.layer_sizes[-1]), inputs.dtype)
-        if not self._backend_for(len(inputs)).answer(self.parameters, inputs, out):
-            check_X(self.spec, inputs)  # raises, and says where
+        spec = self.spec
+        inputs = X if is_plain(X, spec) else check_X(spec, X)
+        n_rows = len(inputs)
+        out = np.empty((n_rows, spec.layer_sizes[-1]), inputs.dtype)
+        backend = self._only or self._backend_for(n_rows)  # for a single row, a call more is a tenth of all
+        if not backend.answer(self.parameters, inputs, out):
+            check_X(spec, inputs)  # raises, and says where
         return out
 
     def predictor(self, batch_size: int = 1) -> Predictor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.backends.base import Backend, Batch, Dropout, Floats, Responder, Run
+from fastmlp.backends.base import Backend, Batch, Dropout, Floats, Learner, Responder, Run
 from fastmlp.parameters import Array, Parameters
 
 
@@ -51,6 +51,10 @@ class MeanOverOutputs:
     def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
         """Write the outputs; return whether X is finite."""
         return self._inner.answer(parameters, X, out)
+
+    def learner(self, run: Run) -> Learner:
+        """Return what does single steps."""
+        return self._inner.learner(run)
 
     def responder(self, parameters: Parameters, n_rows: int) -> Responder:
         """Return what answers for some rows."""

@@ -7,7 +7,7 @@ checker could know, on the other.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -26,7 +26,6 @@ from fastmlp.backends.numba.calls import (
     samples_of,
     single_step,
     steps_of,
-    stripes,
 )
 from fastmlp.backends.numba.fast import kernels
 from fastmlp.backends.numba.fast.learner import FastLearner
@@ -56,6 +55,8 @@ class FastBackend:
         host()  # so that what an environment says wrongly is an error now
         self._dtype, self._n_outputs = np.dtype(spec.dtype), spec.n_outputs
         self._pace = crew.Pace()
+        self._answer_directly: Callable[..., bool] | None = None
+        self._evaluate_directly: Callable[..., bool] | None = None
         self._nothing = np.empty(0, spec.dtype)
         self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
@@ -82,7 +83,9 @@ class FastBackend:
             layers, values = memory = self._few.pop()  # as in `_borrow`
         except IndexError:
             layers, values = memory = self._memory_for_few(_FEW_ROWS)
-        finite = bool(kernels.direct_answer(self._dtype)(layers, parameters.flat, X, values, out))
+        if self._answer_directly is None:
+            self._answer_directly = kernels.direct_answer(self._dtype)
+        finite = bool(self._answer_directly(layers, parameters.flat, X, values, out))
         self._few.append(memory)
         return finite
 
@@ -166,10 +169,12 @@ class FastBackend:
 
         Return whether all is finite that the first layer makes of them, and the losses of stripes of them.
         """
-        steps = stripes(len(samples.X), room.layout.block_rows)
-        network = room.evaluation(flat, steps.stops - steps.starts, measuring=measuring)
+        network, steps = room.evaluation(flat, len(samples.X), measuring=measuring)
         trainee = self._nobody._replace(rows=out.reshape(-1))
-        finite: bool = kernels.evaluate(network, samples, steps, trainee, room.memory, int(laying_out), KEEP_ALL)
+        arguments = (network, samples, steps, trainee, room.memory, int(laying_out), KEEP_ALL)
+        if self._evaluate_directly is None:
+            self._evaluate_directly = kernels.direct(kernels.evaluate, *arguments)
+        finite = bool(self._evaluate_directly(*arguments))
         return finite, steps.losses
 
     def _gradients(

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from fastmlp.backends.base import Indices
-from fastmlp.backends.numba.calls import Key, frozen
+from fastmlp.backends.numba.calls import Key, Steps, frozen, stripes
 from fastmlp.backends.numba.fast.layout import Layout, Network
 from fastmlp.backends.numba.fast.program import Call, Writer, assemble
 from fastmlp.parameters import Array
@@ -40,8 +40,18 @@ class Room:
         self.layout = Layout(spec, n_rows, training=training, has_inputs=both, n_threads=n_threads)
         self.memory = self.layout.memory()
         self._kept: dict[tuple[object, ...], tuple[Array, dict[int, list[int]]]] = {}
+        self._evaluation: tuple[Array, int, bool, Network, Steps] | None = None
 
-    def evaluation(self, flat: Array, sizes: Indices, *, measuring: bool) -> Network:
+    def evaluation(self, flat: Array, n_rows: int, *, measuring: bool) -> tuple[Network, Steps]:
+        """Return the network with programs that take so many rows forward, and its steps: the last ones, if right."""
+        known = self._evaluation
+        if known is None or known[0] is not flat or known[1:3] != (n_rows, measuring):
+            steps = stripes(n_rows, self.layout.block_rows)
+            sizes = steps.stops - steps.starts
+            known = self._evaluation = flat, n_rows, measuring, self._forward(flat, sizes, measuring=measuring), steps
+        return known[3:]
+
+    def _forward(self, flat: Array, sizes: Indices, *, measuring: bool) -> Network:
         """Return the network with the programs that take batches of these sizes forward."""
         writer = Writer(self.layout, dropping=False)
         distinct = _distinct(sizes)

@@ -8,7 +8,7 @@ table needs nothing here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,27 +19,16 @@ from fastmlp.backends.numba.simd.lanes import Lanes, where
 _MODULES = (elementary, activations, losses, optimizers)
 _HELPERS = {"where": lanes.where, "sqrt": lanes.sqrt, "power_of_two": lanes.power_of_two, "split": lanes.split}
 
-_LOG2_E = 1.4426950408889634
-# In two parts, the first of 15 bits, so that its product with an exponent is exact (K. C. Ng, fdlibm, 1993).
-_LN2_HIGH, _LN2_LOW = 6.9313812256e-01, 9.0580006145e-06
-_TO_INTEGER = 12582912.0  # 1.5 * 2**23
 
-
-def _reduce(x: Lanes) -> tuple[Lanes, Lanes]:
-    """See `fastmlp.elementary._reduce`; the first coefficient left out, r**9 / 9!, is below 2**-31."""
-    k = (x * _LOG2_E + _TO_INTEGER) - _TO_INTEGER
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    return k, r + r * r * _expm1_series(r)
-
-
-def _expm1_series(r: Lanes) -> Lanes:
-    """Return (e**r - 1 - r) / r**2 for abs(r) up to log(2) / 2."""
+def _expm1_near_0(r: Lanes) -> Lanes:
+    """See `fastmlp.elementary._expm1_near_0`; the first coefficient left out, r**9 / 9!, is below 2**-31."""
     p = r * (1 / 40320) + 1 / 5040
     p = p * r + 1 / 720
     p = p * r + 1 / 120
     p = p * r + 1 / 24
     p = p * r + 1 / 6
-    return p * r + 1 / 2
+    p = p * r + 1 / 2
+    return r + r * r * p
 
 
 def _log_series(t: Lanes) -> Lanes:
@@ -50,32 +39,34 @@ def _log_series(t: Lanes) -> Lanes:
     return p * t
 
 
-_TANH_REACH = 9.02  # beyond it tanh is 1 in float32
-
-
-def _tanh(x: Lanes) -> Lanes:
-    """See `fastmlp.elementary.tanh`: the same, but where 2**k is known to be normal one scaling does."""
+def _tanh(x: Any, own: dict[str, Any]) -> Any:
+    """See `fastmlp.elementary.tanh`: the same with a dtype's own names, but as 2**k is normal, one scaling does."""
+    reach, to_integer = own["_TANH_REACH"], own["_TO_INTEGER"]
     y = x.call("fabs")
-    y = where(y > _TANH_REACH, _TANH_REACH, y)  # NaN stays
-    shifted = y * (-2.0 * _LOG2_E) + _TO_INTEGER
-    k, scale = shifted - _TO_INTEGER, shifted.power_of_low_bits()
-    r = (y * -2.0 - k * _LN2_HIGH) - k * _LN2_LOW
-    m = scale * (r + r * r * _expm1_series(r)) + (scale - 1.0)
+    y = where(y > reach, reach, y)  # NaN stays
+    shifted = y * (-2.0 * own["_LOG2_E"]) + to_integer
+    k, scale = shifted - to_integer, shifted.power_of_low_bits()
+    expm1_r = own["_expm1_near_0"]((y * -2.0 - k * own["_LN2_HIGH"]) - k * own["_LN2_LOW"])
+    m = scale * expm1_r + (scale - 1.0)
     return ((0.0 - m) / (2.0 + m)).call("copysign", x)
 
 
 _FLOAT32 = {
-    "tanh": _tanh,
-    "_reduce": _reduce,
+    "_expm1_near_0": _expm1_near_0,
     "_log_series": _log_series,
-    "_LN2_HIGH": _LN2_HIGH,
-    "_LN2_LOW": _LN2_LOW,
-    "_TO_INTEGER": _TO_INTEGER,
+    # Log 2 in two parts, the first of 15 bits, so that its product with an exponent is exact (K. C. Ng, fdlibm, 1993).
+    "_LN2_HIGH": 6.9313812256e-01,
+    "_LN2_LOW": 9.0580006145e-06,
+    "_TO_INTEGER": 12582912.0,  # 1.5 * 2**23
+    "_TANH_REACH": 9.02,  # beyond it tanh is 1
     "_ONE_VANISHES": 30.0,
     "_LOWEST_EXP": -104.0,
     "_HIGHEST_EXP": 89.0,
     "_LOWEST_EXPM1": -20.0,
 }
+
+
+_FLOAT64 = {"_TANH_REACH": 19.07}
 
 
 def _owned(module: ModuleType) -> dict[str, Callable[..., Any]]:
@@ -93,9 +84,8 @@ def formulas(dtype: str) -> SimpleNamespace:
     for module in _MODULES:
         for name, function in _owned(module).items():
             names[name] = FunctionType(function.__code__, names, name, function.__defaults__)
-    names |= _HELPERS
-    if dtype == "float32":
-        names |= _FLOAT32
+    names |= _HELPERS | (_FLOAT32 if dtype == "float32" else _FLOAT64)
+    names["tanh"] = partial(_tanh, own=names)
     return SimpleNamespace(**names)
 
 
