@@ -76,6 +76,7 @@ BAD_X: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "no columns": (np.ones((2, 0)), ValueError, "X has 0 features (shape (2, 0)), but this network takes 3 inputs"),
     "no rows": (np.ones((0, 3)), ValueError, "X has no rows (shape (0, 3)); expected at least one sample"),
+    "no rows, of the dtype": (np.ones((0, 3), np.float32), ValueError, "X has no rows (shape (0, 3)); expected at"),
     "nothing": ([], ValueError, "X has shape (0,), but expected two dimensions"),
     "ragged lists": ([[1, 2, 3], [4, 5]], ValueError, "X is a ragged sequence; expected rows of equal length"),
     "ragged deeper": ([[1, [2], 3], [4, 5, 6]], ValueError, "X is a ragged sequence; expected rows of equal length"),
@@ -185,6 +186,11 @@ BAD_CLASSES: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "Y[1] is [0.5 0.5 0.5]; loss 'cross_entropy' expects class indices, or rows that sum to one",
     ),
+    "rows of many digits": (
+        [[0, 1, 0], [1 / 3, 1 / 3, 1 / 2]],
+        ValueError,
+        "Y[1] is [0.3333 0.3333 0.5   ]; loss 'cross_entropy' expects",
+    ),
     "rows that sum to less": ([[0, 0, 0], [0, 1, 0]], ValueError, "Y[0] is [0. 0. 0.]; loss 'cross_entropy' expects"),
     "negative probability": ([[0, 1, 0], [2, -1, 0]], ValueError, "Y[1] is [ 2. -1.  0.]; loss 'cross_entropy'"),
 }
@@ -209,6 +215,12 @@ def test_bad_classes_are_refused_with_the_first_offending_row(name: str, door: s
 def test_targets_outside_of_a_losss_domain_are_refused(loss: str, output: str, Y: Any, message: str) -> None:
     net = MLP((3, 2), "tanh", output, loss)
     assert_refused(net, lambda: net.loss(GOOD_X, Y), ValueError, message)
+
+
+@pytest.mark.parametrize(("n", "shown"), [(6, "[1. 1. 1. 1. 1. 1.]"), (7, "[1. 1. 1. ... 1. 1. 1.]")])
+def test_a_long_row_is_shown_by_its_ends(n: int, shown: str) -> None:
+    net = MLP((3, n), (), "softmax", "cross_entropy")
+    assert_refused(net, lambda: net.loss(GOOD_X[:1], np.ones((1, n))), ValueError, f"Y[0] is {shown}; loss")
 
 
 def test_the_edges_of_a_domain_belong_to_it() -> None:

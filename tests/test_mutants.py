@@ -165,7 +165,9 @@ def test_the_reference_refuses_threads() -> None:
 
 def test_a_workspace_keeps_the_views_of_a_few_sizes() -> None:
     workspace = Workspace(NetworkSpec((2, 3, 1), ("tanh",)), 40)
-    assert workspace.views(5) is workspace.views(5)
+    first, second = workspace.views(5), workspace.views(6)
+    assert workspace.views(5) is first
+    assert workspace.views(6) is second
     for n_rows in range(1, 41):
         assert workspace.views(n_rows).A[0].shape == (n_rows, 3)
         assert len(workspace._views) <= 8
@@ -209,7 +211,16 @@ def test_numpy_takes_any_coefficients_of_a_rule() -> None:
     """Powers of two, so that nothing rounds; some of these rows are one number away from those with a short cut."""
     ends = {}
     for backend in ("naive", "numpy"):
-        for velocity, ahead in ((1.0, 0.0), (1.0, 0.5), (1.0, -0.5), (4.0, 0.0), (0.5, 0.0), (0.5, 2.0), (0.0, 0.0)):
+        for velocity, ahead in (
+            (1.0, 0.0),
+            (1.0, 0.5),
+            (1.0, -0.5),
+            (4.0, 0.0),
+            (2.0, 0.0),
+            (0.5, 0.0),
+            (0.5, 2.0),
+            (0.0, 0.0),
+        ):
             net = MLP((1, 1), loss="squared_error", backend=backend, dtype="float64")
             net.parameters.flat[...] = [2.0, 1.0]
             net.fit([[1.0]], [0.0], optimizer=Row(row=(0.5, 0.25, velocity, ahead, 0.0, 0.0)), epochs=3)
@@ -248,6 +259,8 @@ def test_every_method_computes_for_itself(*, strict: bool) -> None:
 
 @pytest.mark.parametrize("n_outputs", [_ONE_HOT_TABLE, _ONE_HOT_TABLE + 1])
 def test_labels_of_many_classes_train_as_rows_do(n_outputs: int) -> None:
+    table = Workspace(NetworkSpec((2, n_outputs), (), "softmax", "cross_entropy"), 1).one_hot
+    assert (table is not None) == (n_outputs <= _ONE_HOT_TABLE)  # its memory is the square of the outputs
     ends = []
     labels = np.array([0, n_outputs - 1, 1])
     for Y in (labels, np.eye(n_outputs)[labels]):
@@ -311,6 +324,15 @@ def test_a_count_of_zero_where_zero_is_expected(output: str, backend: str, *, st
     net.parameters.flat[...] = [1.0, 0.0]
     loss, gradient = net.loss_and_gradient([[-1e4]], [0.0])
     assert (loss, gradient.flat.tolist()) == (0.0, [0.0, 0.0])
+
+
+def test_a_count_of_zero_costs_the_output_alone_whatever_was_computed_before() -> None:
+    """The logarithm is taken where there is a count: elsewhere the memory must not hold what a call left behind."""
+    net = MLP((1, 1), "tanh", "softplus", "poisson", backend="numpy")
+    net.parameters.flat[...] = [np.inf, 0.0]
+    assert math.isnan(net.loss([[1.0]], [1.0]))
+    net.parameters.flat[...] = [0.0, 1.0]
+    assert net.loss([[1.0]], [0.0]) == net.predict([[1.0]])[0, 0]
 
 
 @pytest.mark.parametrize("weight_decay", [-0.5, math.nan, math.inf])

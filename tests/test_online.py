@@ -50,13 +50,15 @@ def test_an_optimizer_stays_until_another_comes(backend: str) -> None:
     assert (named.parameters.flat != changed.parameters.flat).any()
 
 
-def test_more_steps_than_are_computed_at_once(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, cut = network(backend), network(backend)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_more_steps_than_are_computed_at_once(backend: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates, and the masks of dropout, are those of the step."""
+    whole, cut = (network(backend, dropout=0.5) for _ in range(2))
     for x, y in zip(X, Y, strict=True):
-        whole.learn_one(x, y, optimizer="adam")
+        whole.learn_one(x, y, optimizer=OPTIMIZERS[name])
     monkeypatch.setattr("fastmlp.online._STEPS", 2)
     for x, y in zip(X, Y, strict=True):
-        cut.learn_one(x, y, optimizer="adam")
+        cut.learn_one(x, y, optimizer=OPTIMIZERS[name])
     assert (whole.parameters.flat == cut.parameters.flat).all()
 
 
@@ -106,7 +108,7 @@ def test_arrays_of_the_dtype_are_looked_at(backend: str, wrong: str) -> None:
         assert (net.parameters.flat == before).all()
 
 
-@pytest.mark.parametrize("label", [-1, 3, 0.5, np.nan])
+@pytest.mark.parametrize("label", [-1, 3, 4, 0.5, np.nan])
 def test_a_label_is_looked_at(backend: str, label: Any) -> None:
     net = MLP((3, 5, 3), "relu", "softmax", "cross_entropy", backend=backend, seed=0)
     with pytest.raises((TypeError, ValueError)):

@@ -121,9 +121,11 @@ def test_what_is_recorded_serves_the_next_run() -> None:
     run = run_of(spec, weighted=False)
     backend = trained(run, spec)
     (workspace,) = backend._pool._free
-    kept = workspace.kept
+    kept, recorded = workspace.kept, dict(workspace.kept._batches)
+    assert len(recorded) == 4
     backend.train(replace(run, order=run.order[::-1]), 0, 4)
     assert workspace.kept is kept
+    assert all(kept._batches[key] is batch for key, batch in recorded.items())
     backend.train(replace(run, gradient=Parameters.empty(spec)), 0, 4)
     assert workspace.kept is not kept
 

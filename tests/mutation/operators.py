@@ -93,7 +93,10 @@ class FunctionExchange(Operator):
 
 
 class ArgumentExchange(Operator):
-    """Swap the first two positional arguments of a call, where their order matters."""
+    """Swap the first two positional arguments of a call, where their order matters.
+
+    ``do(f, x, y)`` is the call of ``f(x, y)`` that the NumPy backend makes at once or records.
+    """
 
     COMMUTATIVE = ("add", "equal", "logaddexp", "maximum", "minimum", "multiply")
 
@@ -111,19 +114,24 @@ class ArgumentExchange(Operator):
 
     @classmethod
     def _commutes(cls, node: Any) -> bool:
-        function = node.parent.get_previous_sibling()
+        function = node.children[0] if cls._is_told(node) else node.parent.get_previous_sibling()
         name = function.get_last_leaf() if function is not None else None
         return name is not None and name.value in cls.COMMUTATIVE
 
     @staticmethod
-    def _positional(node: Any) -> list[int]:
-        places = range(0, len(node.children), 2)
+    def _is_told(node: Any) -> bool:
+        called = node.parent.get_previous_sibling()
+        return called is not None and called.get_last_leaf().value == "do"
+
+    @classmethod
+    def _positional(cls, node: Any) -> list[int]:
+        places = range(2 if cls._is_told(node) else 0, len(node.children), 2)
         return [i for i in places if node.children[i].type != "argument"]
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
         """Show what it does."""
-        return (Example("f(x, y)", "f( y,x)"),)
+        return (Example("f(x, y)", "f( y,x)"), Example("do(f, x, y)", "do(f, y, x)"))
 
 
 class NumberScaling(Operator):

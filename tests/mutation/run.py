@@ -198,7 +198,8 @@ def run_tests(stages: Sequence[Sequence[str]], deselect: str, *, quiet: bool) ->
 
 def _child(mutant: Mutant, stages: Sequence[Sequence[str]], config: dict[str, Any], log: Path) -> None:
     """Become the process that judges one mutant; its exit code is 0 if all tests pass."""
-    signal.alarm(config["timeout"])
+    signal.setitimer(signal.ITIMER_PROF, config["timeout"])
+    signal.alarm(10 * config["timeout"])  # for one that waits
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
@@ -249,8 +250,8 @@ def stages_of(path: str, config: dict[str, Any]) -> list[list[str]]:
 def _collect(running: dict[int, Mutant]) -> Outcome:
     child, status = os.wait()
     mutant = running.pop(child)
-    if not status:
-        sys.stdout.write(f"SURVIVED {mutant.describe()}\n")
+    if not status or os.WIFSIGNALED(status):
+        sys.stdout.write(f"{'ENDED BY A SIGNAL' if status else 'SURVIVED'} {mutant.describe()}\n")
     return mutant, status != 0
 
 
