@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]  # float32 or float64, as the spec says
 
+ALIGNMENT = 64  # bytes: a line of the cache, and the widest register
+
+
+def aligned(n: int, dtype: str) -> Array:
+    """Return n zeros that begin at a line of the cache."""
+    raw = np.zeros(n + ALIGNMENT // np.dtype(dtype).itemsize, dtype)
+    start = (-raw.ctypes.data % ALIGNMENT) // raw.itemsize
+    return raw[start : start + n]
+
 
 class Parameters:
     """The weights and biases of a network, or a gradient with respect to them.
@@ -56,11 +65,13 @@ class Parameters:
     @classmethod
     def empty(cls, spec: NetworkSpec) -> Parameters:
         """Return parameters of the spec's shapes and dtype, all zero."""
-        return cls(spec.layer_sizes, np.zeros(spec.n_params, spec.dtype))
+        return cls(spec.layer_sizes, aligned(spec.n_params, spec.dtype))
 
     def copy(self) -> Parameters:
         """Return the same values in memory of their own."""
-        return Parameters(self.layer_sizes, self.flat.copy())
+        flat = aligned(self.flat.size, self.flat.dtype.name)
+        flat[...] = self.flat
+        return Parameters(self.layer_sizes, flat)
 
     def __reduce__(self) -> tuple[type[Parameters], tuple[tuple[int, ...], Array]]:
         return Parameters, (self.layer_sizes, self.flat)

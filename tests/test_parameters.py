@@ -220,3 +220,13 @@ def test_a_seed_may_be_whatever_numpy_takes() -> None:
 def test_float32_begins_with_the_rounded_values_of_float64() -> None:
     one, other = (MLP(SIZES, seed=7, dtype=dtype).parameters.flat for dtype in ("float32", "float64"))
     np.testing.assert_array_equal(one, other.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_begin_at_a_line_of_the_cache(dtype: str) -> None:
+    """Of a copy, too: reading W a register at a time, each would else be on two lines."""
+    for n in range(1, 40):
+        parameters = MLP((n, 1), dtype=dtype).parameters
+        assert all(each.flat.ctypes.data % 64 == 0 for each in (parameters, parameters.copy()))
+        assert parameters.copy() is not parameters
+        assert (parameters.copy().flat == parameters.flat).all()

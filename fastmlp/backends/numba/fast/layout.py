@@ -25,12 +25,11 @@ from fastmlp.backends.numba.simd.passes import loss_case
 from fastmlp.backends.numba.simd.registers import host, lanes
 from fastmlp.backends.numba.simd.threads import N_INTEGERS
 from fastmlp.losses import LOSSES
-from fastmlp.parameters import Array
+from fastmlp.parameters import ALIGNMENT, Array, aligned
 from fastmlp.spec import NetworkSpec
 
 _NEEDS_Z = ("gelu", "silu")  # whose derivative is not computed from the output
 
-_ALIGNMENT = 64  # bytes: a line of the cache
 _STRIPE_BYTES = 128 * 1024  # of rows that go through all layers together: half a small second-level cache
 _BLOCK_BYTES = 512 * 1024  # of rows whose activations and deltas are kept until the gradient has them
 _FEWEST_BLOCK_ROWS = 512  # below them products would read the weights too often
@@ -168,7 +167,7 @@ class Layout:
         self, spec: NetworkSpec, n_rows: int, *, training: bool, has_inputs: bool = False, n_threads: int = 1
     ) -> None:
         self.spec, self._training, self.has_inputs, self.n_threads = spec, training, has_inputs, n_threads
-        self._unit, self._size = _ALIGNMENT // np.dtype(spec.dtype).itemsize, 0
+        self._unit, self._size = ALIGNMENT // np.dtype(spec.dtype).itemsize, 0
         self.lanes = lanes(spec.dtype)
         self.panel_width = host().tile.vectors * self.lanes
         self.chunk_rows, self.chunk_size = _CHUNK_ROWS, (_CHUNK_ROWS + 1) * self.panel_width
@@ -184,7 +183,6 @@ class Layout:
         self.zeros, self.one = self._reserve(self.panel_width), self._reserve(1)
         self.first_state, self.second_state = (self._reserve(n_weights) if training else 0 for _ in range(2))
         self.y = self._reserve(self.block_rows * self.layers[-1].stride)
-        self._zeroed = self._size  # what must begin as zeros ends here
         self.gradient = self._reserve(n_weights if training else 0)  # untouched where each chunk is used at once
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
@@ -238,10 +236,7 @@ class Layout:
 
     def memory(self) -> Memory:
         """Return memory for it."""
-        raw = np.empty(self._size + self._unit, self.spec.dtype)
-        skipped = (-raw.ctypes.data % _ALIGNMENT) // raw.itemsize
-        values = raw[skipped : skipped + self._size]
-        values[: self._zeroed] = 0.0
+        values = aligned(self._size, self.spec.dtype)
         values[self.one] = 1.0
         stripes = -(-self.block_rows // self.stripe_rows)
         places, meeting = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS))
