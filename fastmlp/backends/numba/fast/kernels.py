@@ -180,7 +180,7 @@ def perform(  # noqa: PLR0915  one branch a call
                     steps.losses[number] = loss
                     return number, False
             elif code == _SOFTMAX:
-                passes.softmax(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4], call[5])
+                passes.softmax(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4], call[5], call[6])
             elif code == _SOFTMAX_DELTA:
                 a, y, delta = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3])
                 passes.softmax_delta(a, y, delta, call[4], call[5], call[6])
@@ -289,7 +289,7 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
             else:
                 row_product(source, ahead(own, row[0]), ahead(own, row[1]), z, row[2], row[3])
             if row[8]:
-                passes.softmax(z, a, 1, row[3], row[6])
+                passes.softmax(z, a, 1, row[3], row[6], 0)
             else:
                 passes.activate(z, a, row[6], row[7])
             source = a

@@ -27,7 +27,7 @@ _codes: Any = map(np.int64, range(23))
     FROM_INPUTS,  # the same, but a counts from where the caller's inputs begin
     ACTIVATE,  # z, a, n, activation
     DERIVATIVE,  # z, a, delta, n, activation
-    SOFTMAX,  # z, a, rows, size, width
+    SOFTMAX,  # z, a, rows, size, width, whether z is to be its logarithm
     SOFTMAX_DELTA,  # a, y, delta, rows, width, linked
     MEASURE,  # z, a, y, delta, first row, rows, size, width, case, stripe
     SCALE,  # delta, first row, rows, size, width
@@ -69,7 +69,8 @@ class Writer:
 
     def forward(self, n: int, *, measuring: bool) -> list[Call]:
         """Return the program that takes n rows, where they are, forward and, if wanted, sums up their losses."""
-        calls, last = [*self._forward(0, n, 0, in_place=True)], self.layout.layers[-1]
+        last = self.layout.layers[-1]
+        calls = [*self._forward(0, n, 0, in_place=True, measuring=measuring)]
         if measuring:
             calls.insert(0, (TARGETS, 0, n, self.layout.y, last.stride, 0))
             calls += [self._measure(0, n, 0, last.z), (CHECK, 1, False)]
@@ -128,7 +129,9 @@ class Writer:
         z, a, y = (part + first * last.stride for part in (last.z, last.a, layout.y))
         return MEASURE, z, a, y, slopes, first, n, last.fan_out, last.stride, layout.loss_case, stripe
 
-    def _forward(self, first: int, n: int, before: int, *, in_place: bool = False) -> Iterator[Call]:
+    def _forward(
+        self, first: int, n: int, before: int, *, in_place: bool = False, measuring: bool = True
+    ) -> Iterator[Call]:
         """Take n rows through all layers; `before` is the batch's row that is the block's first.
 
         Their X are read where they are: wherever `PLACES` found them, or one after the other.
@@ -153,10 +156,10 @@ class Writer:
                     *(*A, w, panel.width, bias, 0),
                     *(z + panel.column, layer.stride, layer.fan_in, n, panel.vectors),
                 )
-            if in_place and not layer.number:  # where X is finite but for an overflow, which the caller looks into
+            if not measuring and not layer.number:  # where X is finite but for an overflow, which the caller looks into
                 yield FINITE, z, n, layer.row, layer.stride
             if layer.is_softmax:
-                yield SOFTMAX, z, a, n, layer.fan_out, layer.stride
+                yield SOFTMAX, z, a, n, layer.fan_out, layer.stride, measuring
             elif not layer.is_identity or z != a:
                 yield ACTIVATE, z, a, n * layer.stride, layer.activation
             source, source_row = a, layer.stride

@@ -180,9 +180,9 @@ def scale(code: Code, delta: Any, shares: Any, rows: Any, size: Any, width: Any)
 # ---- softmax
 
 
-@leaf("vv iii")
-def softmax(code: Code, z: Any, a: Any, rows: Any, size: Any, width: Any) -> None:
-    """Write softmax of the rows of z to a, and make z its logarithm."""
+@leaf("vv iii i")
+def softmax(code: Code, z: Any, a: Any, rows: Any, size: Any, width: Any, logarithm: Any) -> None:
+    """Write softmax of the rows of z to a, and make z its logarithm where that is not 0."""
     f, lanes = formulas(code.kind.dtype), code.kind.lanes
     register = partial(cgutils.alloca_once, code.builder, code.kind.vector)
     tops, sums = register(), register()
@@ -203,11 +203,14 @@ def softmax(code: Code, z: Any, a: Any, rows: Any, size: Any, width: Any) -> Non
             code.store(power, a, at)
             code.builder.store((code.lanes(code.builder.load(sums)) + power).value, sums)
         total = code.splat(code.lanes(code.builder.load(sums)).sum())
-        log_total = f.log(total)
         with code.loop(width, lanes) as j:
             at = code.add(start, j)
-            code.store(code.load(z, at) - log_total, z, at)
             code.store(code.load(a, at) / total, a, at)
+        with code.builder.if_then(code.builder.icmp_signed("!=", logarithm, code.whole(0))):
+            log_total = f.log(total)
+            with code.loop(width, lanes) as j:
+                at = code.add(start, j)
+                code.store(code.load(z, at) - log_total, z, at)
 
 
 @leaf("vvv iii")
