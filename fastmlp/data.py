@@ -99,7 +99,7 @@ _NATIVE = {name: np.dtype(name) for name in DTYPES}
 
 def is_plain(X: object, spec: NetworkSpec) -> TypeGuard[Array]:
     """Return whether X is an array that backends take as it is, provided that it is finite."""
-    if type(X) is not np.ndarray or X.ndim != _MATRIX or X.dtype != _NATIVE[spec.dtype]:
+    if type(X) is not np.ndarray or X.dtype != _NATIVE[spec.dtype] or X.ndim != _MATRIX:
         return False
     (n_rows, n_columns), flags = X.shape, X.flags
     return n_columns == spec.layer_sizes[0] and n_rows > 0 and flags.c_contiguous and flags.aligned

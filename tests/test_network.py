@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,28 @@ def test_writing_to_a_view_counts_at_once(backend: str) -> None:
     net.weights[2][...] = 0.0
     net.biases[2][...] = [1.0, 2.0]
     np.testing.assert_array_equal(net.predict(X), np.tile([1.0, 2.0], (5, 1)))
+
+
+def test_other_parameters_count_at_once(backend: str) -> None:
+    """Computing again with as many rows: nothing kept from the call before may decide what comes out."""
+    other = MLP((3, 4, 6, 2), "tanh", backend=backend, seed=4)
+
+    def predict(net: MLP) -> Any:
+        return net.predict(X)
+
+    def activate(net: MLP) -> Any:
+        return net.hidden_activations(X)[1]
+
+    def measure(net: MLP) -> Any:
+        return net.loss(X, Y)
+
+    expected = {way: way(copy.deepcopy(other)) for way in (predict, activate, measure)}
+    for first, then in itertools.product(expected, repeat=2):
+        net = network(backend)
+        first(net)
+        net.parameters = other.parameters
+        for way in (then, first):
+            np.testing.assert_array_equal(way(net), expected[way])
 
 
 def test_weights_and_biases_are_the_parameters_own() -> None:
