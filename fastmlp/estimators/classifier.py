@@ -18,6 +18,7 @@ from sklearn.utils.validation import validate_data
 from fastmlp.backends.base import Floats
 from fastmlp.estimators import columns, scores
 from fastmlp.estimators.base import BaseMLP, Extras, is_stochastic
+from fastmlp.estimators.building import read_dtype, read_features
 from fastmlp.optimizers import Optimizer
 from fastmlp.parameters import Array
 
@@ -275,7 +276,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "give a dict, such as scikit-learn's compute_class_weight makes from all of it"
             )
         if self._has_columns(y, classes, goes_on=True):
-            networks = columns.Networks(self, y, go_on=True)
+            networks = columns.Networks(self, columns.columns_of(y), go_on=True)
             networks.partial_fit(X, sample_weight, classes)
             return self._take_columns(networks)
         if _check_partial_fit_first_call(self, classes):
@@ -283,9 +284,77 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, Extras(), incremental=True)
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def build(
+        self,
+        n_features: Any,  # noqa: ANN401  a number, or names
+        classes: Any,  # noqa: ANN401
+        *,
+        multilabel: bool = False,
+        dtype: Any = "float64",  # noqa: ANN401  whatever NumPy takes for one
+        coef_init: Any = None,  # noqa: ANN401
+        intercept_init: Any = None,  # noqa: ANN401
+    ) -> Self:
+        """Make the network without data, so that it predicts before it has been trained.
+
+        The network is that of a fit with the same `random_state` before its first step. `predict`, writing to
+        `coefs_` or replacing it, `partial_fit` and, with `warm_start`, `fit` work as after a fit: the first of them to
+        train gives what it would have given without `build`. `fit` without `warm_start` begins anew.
+
+        Parameters
+        ----------
+        n_features : int or sequence of str
+            The number of X's columns, or their names, as data frames have them.
+        classes : array-like of shape (n_classes,), or list of them
+            All classes that will ever come, of each column where y is to have several; they are sorted.
+        multilabel : bool
+            Whether a sample may have several of the classes: y is to have a column for each, of 0 and 1.
+        dtype : {"float64", "float32"}
+            Of the network: what X will be.
+        coef_init, intercept_init : sequence of array-like, optional
+            Coefficients, one entry a layer as in `coefs_` and `intercepts_`; what is not given is drawn.
+
+        Returns
+        -------
+        self : MLPClassifier
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument makes no sense.
+
+        Notes
+        -----
+        With `standardize`, the network has neither means nor scales before the first training: it takes X as it is.
+
+        Examples
+        --------
+        A network that was trained elsewhere:
+
+        >>> from fastmlp import MLPClassifier
+        >>> W, b = [[2.0], [-2.0]], [0.0]
+        >>> clf = MLPClassifier(hidden_layer_sizes=()).build(2, ["left", "right"], coef_init=[W], intercept_init=[b])
+        >>> clf.predict([[1.0, 0.0], [0.0, 1.0]])
+        array(['right', 'left'], dtype='<U5')
+        """
+        extras = Extras(coefs=coef_init, intercepts=intercept_init)
+        if any(np.ndim(of_column) for of_column in classes):
+            networks = columns.Networks(self, list(classes), go_on=False)
+            networks.build(n_features, classes, dtype, extras)
+            return self._take_columns(networks)
+        features, dtype = read_features(n_features), read_dtype(dtype)
+        y = np.ones((1, len(classes)), int) if multilabel else column_or_1d(classes)
+        binarizer = LabelBinarizer().fit(y)
+        if multilabel != (binarizer.y_type_ == "multilabel-indicator"):
+            msg = f"classes is {classes!r}; expected two labels or more where multilabel is True"
+            raise ValueError(msg)
+        self.__dict__.pop("estimators_", None)
+        self._label_binarizer, self.classes_ = binarizer, binarizer.classes_
+        return self._build(features, dtype, self._encoded(y), extras)
+
     def _fit(self, X: Any, y: Any, sample_weight: Any, extras: Extras, *, incremental: bool) -> Self:  # noqa: ANN401
         if not incremental and self._has_columns(y, None, goes_on=self.warm_start):
-            networks = columns.Networks(self, y, go_on=self.warm_start)
+            networks = columns.Networks(self, columns.columns_of(y), go_on=self.warm_start)
             networks.fit(X, sample_weight, extras)
             return self._take_columns(networks)
         return super()._fit(X, y, sample_weight, extras, incremental=incremental)

@@ -57,7 +57,8 @@ class Networks:
     ----------
     outer : MLPClassifier
         Whose parameters they have.
-    y : array-like of shape (n_samples, n_outputs)
+    y_columns : list
+        The targets of each.
     go_on : bool
         Whether with those that there are, or else with new ones.
 
@@ -67,8 +68,8 @@ class Networks:
         If there are others than there are columns.
     """
 
-    def __init__(self, outer: MLPClassifier, y: Any, *, go_on: bool) -> None:  # noqa: ANN401
-        self._columns = columns_of(y)
+    def __init__(self, outer: MLPClassifier, y_columns: list[Any], *, go_on: bool) -> None:
+        self._columns = y_columns
         there: list[Any] | None = vars(outer).get("estimators_") if go_on else None
         self._are_new = there is None
         n_outputs = len(self._columns) if there is None else len(there)
@@ -77,6 +78,14 @@ class Networks:
         weights = _each("class_weight", outer.class_weight, n_outputs)
         for estimator, class_weight in zip(self.estimators, weights, strict=True):
             estimator.set_params(**outer.get_params(deep=False) | {"class_weight": class_weight})
+
+    def build(self, n_features: Any, classes: Any, dtype: Any, extras: Extras) -> None:  # noqa: ANN401
+        """Make each without data; `classes` has the classes of each column."""
+        n_outputs = len(self.estimators)
+        coefs = _each("coef_init", extras.coefs, n_outputs)
+        intercepts = _each("intercept_init", extras.intercepts, n_outputs)
+        for estimator, of_column, W, b in zip(self.estimators, classes, coefs, intercepts, strict=True):
+            estimator.build(n_features, of_column, dtype=dtype, coef_init=W, intercept_init=b)
 
     def fit(self, X: Any, sample_weight: Any, extras: Extras) -> None:  # noqa: ANN401
         """Fit each to its column."""
