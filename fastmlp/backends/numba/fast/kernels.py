@@ -169,8 +169,8 @@ def perform(  # noqa: PLR0915  one branch a call
                     ahead(values, call[3]),
                     ahead(values, call[4]),
                 )
-                own = ahead(shares, call[5])
-                memory.losses[call[10]] = passes.measure(z, a, y, delta, own, call[6], call[7], call[8], call[9])
+                p, own = ahead(values, call[11]), ahead(shares, call[5])
+                memory.losses[call[10]] = passes.measure(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
             elif code == _SCALE:
                 passes.scale(ahead(values, call[1]), ahead(shares, call[2]), call[3], call[4], call[5])
             elif code == _CHECK:

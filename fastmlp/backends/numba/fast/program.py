@@ -29,7 +29,7 @@ _codes: Any = map(np.int64, range(23))
     DERIVATIVE,  # z, a, delta, n, activation
     SOFTMAX,  # z, a, rows, size, width, whether z is to be its logarithm
     SOFTMAX_DELTA,  # a, y, delta, rows, width, linked
-    MEASURE,  # z, a, y, delta, first row, rows, size, width, case, stripe
+    MEASURE,  # z, a, y, delta, first row, rows, size, width, case, stripe, the loss's numbers
     SCALE,  # delta, first row, rows, size, width
     MULTIPLY,  # x, y, out, n
     DROP,  # factors, rows, size, width, layer, first row of the batch
@@ -127,7 +127,8 @@ class Writer:
     def _measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
         layout, last = self.layout, self.layout.layers[-1]
         z, a, y = (part + first * last.stride for part in (last.z, last.a, layout.y))
-        return MEASURE, z, a, y, slopes, first, n, last.fan_out, last.stride, layout.loss_case, stripe
+        rows = (first, n, last.fan_out, last.stride)
+        return MEASURE, z, a, y, slopes, *rows, layout.loss_case, stripe, layout.numbers
 
     def _forward(
         self, first: int, n: int, before: int, *, in_place: bool = False, measuring: bool = True

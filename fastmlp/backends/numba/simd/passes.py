@@ -123,26 +123,26 @@ def _wide(code: Code) -> ir.Type:
     return ir.VectorType(ir.DoubleType(), code.kind.lanes)
 
 
-@leaf("vvvv d iiii", returns="f")
+@leaf("vvvv v d iiii", returns="f")
 def measure(
-    code: Code, z: Any, a: Any, y: Any, delta: Any, shares: Any, rows: Any, size: Any, width: Any, case: Any
+    code: Code, z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, rows: Any, size: Any, width: Any, case: Any
 ) -> Any:
     """Return the loss of some rows, each times its share, and write the loss's slope to delta.
 
-    `rows` rows of `width` numbers, the first `size` of which count; `case` is of `loss_case`. With the natural link
-    the slope is that through the output activation, a - y.
+    `rows` rows of `width` numbers, the first `size` of which count, and p a row of those that the loss has for each
+    output; `case` is of `loss_case`. With the natural link the slope is that through the output activation, a - y.
     """
     total = cgutils.alloca_once_value(code.builder, ir.Constant(_wide(code), [0.0] * code.kind.lanes))
 
     def write(name: str, linked: bool) -> None:
         row = LOSSES[name]
         value = twin(row.link_value if linked else row.value, code.kind.dtype)
-        slope = (lambda a, y: a - y) if linked else twin(row.slope, code.kind.dtype)
+        slope = (lambda a, y, _: a - y) if linked else twin(row.slope, code.kind.dtype)
         with code.loop(rows) as i:
             share = splat(code.builder, _wide(code), code.scalar(shares, i))
             with code.loop(width, code.kind.lanes) as j:
                 at = code.add(code.mul(i, width), j)
-                numbers = code.load(z, at), code.load(a, at), code.load(y, at)
+                numbers = code.load(z, at), code.load(a, at), code.load(y, at), code.load(p, j)
                 losses = where(code.below(code.sub(size, j)), value(*numbers), 0.0)
                 _add_product(code, total, losses.value, share)
                 code.store(slope(*numbers[1:]), delta, at)
