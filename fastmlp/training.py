@@ -171,6 +171,7 @@ class _Training:
         self.state = _fresh_state(net, data, plan) if state is None else _copy_of(state, net, data, plan)
         self.first_epoch = self.state.epoch
         self.steps = Steps.of(len(data.X), plan.batch_size)
+        self.steps_of_passes = {1: self.steps}  # the last number of passes that made a run, beside one
         self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
         self.gradient = Parameters.empty(net.spec)
         self.backup = net.parameters.flat.copy()
@@ -233,7 +234,9 @@ class _Training:
 
     def _steps_of(self, order: Indices) -> Steps:
         passes = order.size // len(self.data.X)
-        steps = self.steps if passes == 1 else self.steps.repeated(passes)
+        if passes not in self.steps_of_passes:
+            self.steps_of_passes = {1: self.steps, passes: self.steps.repeated(passes)}
+        steps = self.steps_of_passes[passes]
         return steps if self.data.weights is None else steps.weighted(self.data.weights, order)
 
     def _mean_loss(self, run: Run, steps: Steps) -> float:
