@@ -33,7 +33,7 @@ class MLP:
         (n_in, *hidden, n_out); (n_in, n_out) is a network without a hidden layer.
     activation : str or sequence of str
         Of the hidden layers, one name for all or one for each: "identity", "sigmoid", "tanh", "relu",
-        "leaky_relu" (slope 0.01), "elu" (alpha 1), "selu", "softplus", "gelu" (tanh form) or "silu".
+        "leaky_relu" (slope 0.01), "elu" (alpha 1), "selu", "softplus", "gelu" (tanh form), "silu" or "mish".
     output_activation : str
         One of those, "softmax" or "exp".
     loss : str
