@@ -59,6 +59,7 @@ SCHEDULES = {
     "constant": schedules.Constant(0.01),
     "step": schedules.Step(0.02, every=2),
     "cosine": schedules.Cosine(0.02),
+    "cos_log": schedules.CosLog(0.05),
     "one_cycle": schedules.OneCycle(0.05),
     "inverse_scaling": schedules.InverseScaling(0.02),
     "warmup": schedules.Warmup(schedules.Cosine(0.02), 3),
