@@ -394,8 +394,11 @@ class MLP:
         current = SGD() if learner is None else learner.optimizer
         chosen = current if optimizer is None else as_optimizer(optimizer)
         if learner is None or learner.optimizer != chosen or learner.takes_labels != takes_labels:
+            groups = chosen.groups(self.spec)  # before the draw: where it is no optimizer for this network, all stays
             seed = int(self.generator.integers(1 << 32)) if self.spec.dropout else 0
-            learner = OnlineLearner(self.spec, self.parameters, chosen, takes_labels=takes_labels, seed=seed)
+            learner = OnlineLearner(
+                self.spec, self.parameters, chosen, groups=groups, takes_labels=takes_labels, seed=seed
+            )
             self._learner = learner
         return learner
 

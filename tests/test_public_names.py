@@ -15,7 +15,7 @@ from fastmlp import schedules
 
 NAMES = {
     *("MLP", "NetworkSpec", "Parameters", "Predictor", "DivergedError", "available_backends"),
-    *("SGD", "Adam", "AdamW", "RMSprop", "Optimizer", "schedules"),
+    *("SGD", "Adam", "AdamW", "RMSprop", "PerLayer", "Optimizer", "schedules"),
     *("EarlyStopping", "EpochInfo", "History", "TrainingState"),
     *("check_gradients", "compare_backends"),
     *("MLPClassifier", "MLPRegressor"),

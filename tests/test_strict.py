@@ -54,6 +54,8 @@ OPTIMIZERS = {
     "adam": fastmlp.Adam(0.01),
     "adamw": fastmlp.AdamW(0.01, weight_decay=0.1),
     "rmsprop": fastmlp.RMSprop(0.01),
+    "sgd by layers": fastmlp.PerLayer(fastmlp.SGD(0.05, momentum=0.9), weights=3.0, multipliers="ntk"),
+    "adamw by layers": fastmlp.PerLayer(fastmlp.AdamW(0.03, weight_decay=0.1), biases=0.1, multipliers="ntk"),
 }
 SCHEDULES = {
     "constant": schedules.Constant(0.01),

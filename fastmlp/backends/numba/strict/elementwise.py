@@ -219,7 +219,7 @@ _MOMENTUM = RULE_CODES["momentum"]
 
 @exact
 def apply_rule(rule: int, w: Any, g: Any, s: Any, t: Any, row: Any) -> None:
-    """Do one step for all parameters w, of shape (n_params,), with a row of coefficients."""
+    """Do one step for parameters w, of shape (n,), with a row of coefficients."""
     c = (row[0], row[1], row[2], row[3], row[4], row[5])
     if rule == _MOMENTUM:
         for i in range(w.size):
