@@ -18,7 +18,7 @@ ORDER = (
     # words, arithmetic, and what stands alone
     *("_names", "_text", "errors", "interrupts", "elementary", "dropout", "datasets"),
     # tables of functions
-    *("activations", "losses", "schedules", "optimizers", "metrics"),
+    *("activations", "losses", "schedules", "groups", "optimizers", "per_layer", "metrics"),
     # a network, without arithmetic
     *("spec", "parameters"),
     # the backends, which know all of the above and not one another

@@ -19,6 +19,7 @@ from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import panel_product, product_of_rows, product_over_rows, row_product, transpose
+from fastmlp.optimizers import N_COEFFICIENTS
 
 _PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = program.PRODUCT, program.ACTIVATE, program.DERIVATIVE, program.SOFTMAX
 _SOFTMAX_DELTA, _MEASURE, _SCALE, _MULTIPLY = program.SOFTMAX_DELTA, program.MEASURE, program.SCALE, program.MULTIPLY
@@ -32,6 +33,7 @@ _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
     *(program.PENALISE, program.HAND_OUT),
 )
 _WIDTH = program.WIDTH
+_N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
 _FIRST: Any = np.int64(0)
 _ENTRIES: Any = np.int64(-1)
@@ -142,7 +144,7 @@ def perform(  # noqa: PLR0915  one branch a call
         call = ahead(pointer(network.table), (network.entries[number] if row < 0 else row) * _WIDTH)
         inputs = ahead(X, steps.starts[number] * n_in)
         coefficients = ahead(pointer(steps.coefficients), number * steps.coefficients.shape[1])
-        l2, decay = steps.l2[number], steps.decay[number]
+        l2 = steps.l2[number]
         loss = penalty(network, memory, l2) if l2 != 0.0 else 0.0
         while True:
             code = call[0]
@@ -186,13 +188,15 @@ def perform(  # noqa: PLR0915  one branch a call
                     ahead(values, call[3]),
                     ahead(values, call[4]),
                 )
-                if l2 == 0.0 and decay == 0.0:
-                    passes.update(w, g, s, t, call[5], coefficients, 0.0, 0.0, rule)
-                else:  # which are the weights' alone
+                own, decay = ahead(coefficients, call[7] * _N_COEFFICIENTS), steps.decay[number, call[7]]
+                if l2 == 0.0 and decay == 0.0 and call[7] == call[8]:
+                    passes.update(w, g, s, t, call[5], own, 0.0, 0.0, rule)
+                else:  # l2 and decay are the weights' alone, and the biases may be in another group
                     n = call[6]
-                    passes.update(w, g, s, t, n, coefficients, l2, decay, rule)
+                    passes.update(w, g, s, t, n, own, l2, decay, rule)
                     w, g, s, t = ahead(w, n), ahead(g, n), ahead(s, n), ahead(t, n)
-                    passes.update(w, g, s, t, call[5] - n, coefficients, 0.0, 0.0, rule)
+                    own = ahead(coefficients, call[8] * _N_COEFFICIENTS)
+                    passes.update(w, g, s, t, call[5] - n, own, 0.0, 0.0, rule)
             elif code == _TRANSPOSE:
                 transpose(ahead(values, call[1]), call[2], call[3], call[4], ahead(values, call[5]), call[6])
             elif code == _ACTIVATE:

@@ -30,7 +30,7 @@ from fastmlp.losses import LOSSES
 from fastmlp.parameters import ALIGNMENT, Array, aligned
 from fastmlp.spec import NetworkSpec
 
-_NEEDS_Z = ("gelu", "silu")  # whose derivative is not computed from the output
+_NEEDS_Z = ("gelu", "silu", "mish")  # whose derivative is not computed from the output
 
 _STRIPE_BYTES = 128 * 1024  # of rows that go through all layers together: half a small second-level cache
 _BLOCK_BYTES = 512 * 1024  # of rows whose activations and deltas are kept until the gradient has them

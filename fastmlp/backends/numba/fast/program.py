@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.backends.numba.fast.layout import Layer, Layout, Panel
+from fastmlp.groups import ONE_GROUP, ParameterGroups
 
 # The calls, and what stands behind each: offsets in `Memory.values` unless said otherwise.
 _codes: Any = map(np.int64, range(29))
@@ -38,7 +39,7 @@ _codes: Any = map(np.int64, range(29))
     DOTS,  # a, a_row, w, w_row, init, c, c_row, k, m, columns
     PLACES,  # first row of the batch, rows, first row of the block
     TARGETS,  # first row of the batch, rows, y, y_row, first row of the block
-    UPDATE,  # w, g, s, t, n, how many of them are weights
+    UPDATE,  # w, g, s, t, n, how many of them are weights, the group of the weights, that of the biases
     TRANSPOSE,  # w, w_row, m, vectors, t, t_row
     CHECK,  # number of stripes, whether the loss is complete
     MEET,  # threads wait for each other
@@ -66,10 +67,12 @@ class Writer:
     layout : Layout
     dropping : bool
         Whether units are dropped.
+    groups : ParameterGroups
+        Of what is updated.
     """
 
-    def __init__(self, layout: Layout, *, dropping: bool) -> None:
-        self.layout, self.dropping = layout, dropping
+    def __init__(self, layout: Layout, *, dropping: bool, groups: ParameterGroups = ONE_GROUP) -> None:
+        self.layout, self.dropping, self.groups = layout, dropping, groups
 
     # ---- programs
 
@@ -316,7 +319,7 @@ class Writer:
         layout = self.layout
         for place, g, n, n_weights in self._runs(chunk, thread, kept=kept):
             w, s, t = (part + place for part in (layout.weights, layout.first_state, layout.second_state))
-            yield UPDATE, w, g, s, t, n, n_weights
+            yield UPDATE, w, g, s, t, n, n_weights, *self.groups.of(chunk[0].number)
         layer, panel, first, stop = chunk
         if layer.number:
             yield from self.transposed(layer, panel, first, min(stop, layer.fan_in))
