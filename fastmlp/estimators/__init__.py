@@ -1,9 +1,9 @@
 """scikit-learn's names over `MLP`: the same constructors, attributes and results, computed by fastmlp's backends.
 
-`base` tells how an estimator is fitted; `classifier` and `regressor` say what their targets are. `descent` and `lbfgs`
-are the two ways to train, `solvers` the optimizers' forms that scikit-learn has, `sparse` a matrix whose batches are
-made dense one at a time, `scores` and `outputs` what is watched to end in time, `engine` the network and its backend.
-There is no arithmetic of networks in here.
+`base` tells how an estimator is fitted; `classifier` and `regressor` say what their targets are, `columns` how several
+columns of classes share an estimator. `descent` and `lbfgs` are the two ways to train, `solvers` the optimizers' forms
+that scikit-learn has, `sparse` a matrix whose batches are made dense one at a time, `scores` and `outputs` what is
+watched to end in time, `engine` the network and its backend. There is no arithmetic of networks in here.
 """
 
 try:

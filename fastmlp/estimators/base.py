@@ -19,7 +19,9 @@ from sklearn.utils.validation import _check_sample_weight
 from fastmlp.backends import Work
 from fastmlp.backends.base import Backend, Batch, Floats
 from fastmlp.data import check_sample_weight, check_Y, make_batch
+from fastmlp.estimators.building import Columns
 from fastmlp.estimators.descent import NON_FINITE, Course, Task, batch_size_for, descend
+from fastmlp.estimators.engine import check_shapes
 from fastmlp.estimators.fitted import Fitted
 from fastmlp.estimators.lbfgs import Limits, minimise
 from fastmlp.estimators.scaling import Scaling
@@ -34,7 +36,7 @@ _OUR_NAMES = {"logistic": "sigmoid"}  # of activations for which scikit-learn ha
 _NARROW = ("logistic", "sigmoid")  # Glorot's bound is for activations whose slope at 0 is 1
 
 _BOOKS = (
-    *("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"),
+    *("loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"),
     *("_no_improvement_count", "_least_watched", "_best", "_optimizer", "x_mean_", "x_scale_", "y_mean_", "y_scale_"),
 )
 """What a training that begins anew forgets; `fastmlp.estimators.descent` keeps most of it."""
@@ -218,7 +220,8 @@ class BaseMLP(Fitted):
         X, y = self._validated(X, y, incremental=incremental, reset=is_first)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         data = Data(X, self._encoded(y), self._weighted(y, weights), given)
-        self._random_state = check_random_state(self.random_state)
+        if is_first or "_building" not in self.__dict__:
+            self._random_state = check_random_state(self.random_state)
         n_outputs, self.out_activation_, loss = self._outputs_for(data.Y)
         sizes = (X.shape[1], *hidden, n_outputs)
         if is_first:
@@ -226,6 +229,7 @@ class BaseMLP(Fitted):
         self._begin_with(extras)
         spec = self._spec_for(sizes, loss)
         self.n_outputs_ = n_outputs
+        self.__dict__.pop("_building", None)
         if self.solver == "lbfgs":
             if extras.X_val is not None or extras.y_val is not None:
                 raise ValueError("X_val and y_val are for early stopping, and lbfgs has none: leave them out")
@@ -234,6 +238,22 @@ class BaseMLP(Fitted):
             self._fit_stochastic(spec, data, extras, incremental=incremental)
         if not np.isfinite(self._engine.net.parameters.flat).all():
             raise ValueError(NON_FINITE)
+        return self
+
+    def _build(self, features: Columns, dtype: Any, Y: Array, extras: Extras) -> Self:  # noqa: ANN401
+        """Draw coefficients as a fit to such targets would, and wait with the rest until there are data."""
+        hidden = self._hidden_sizes()
+        self._random_state = check_random_state(self.random_state)
+        self.n_outputs_, self.out_activation_, loss = self._outputs_for(Y)
+        sizes = (features.n, *hidden, self.n_outputs_)
+        self._begin(sizes, dtype)
+        self._begin_with(extras)
+        self._engine_for(self._spec_for(sizes, loss), Work(1))
+        self._building = True  # the first training draws on from here, as if it had been one call
+        self.n_features_in_ = features.n
+        self.__dict__.pop("feature_names_in_", None)
+        if features.names is not None:
+            self.feature_names_in_ = features.names
         return self
 
     def _fit_lbfgs(self, spec: NetworkSpec, data: Data) -> None:
@@ -365,10 +385,7 @@ class BaseMLP(Fitted):
             if given is None:
                 continue
             arrays = [np.asarray(array) for array in given]
-            shapes = [array.shape for array in arrays]
-            if shapes != [array.shape for array in own]:
-                msg = f"{name} has shapes {shapes}; expected {[array.shape for array in own]}, one a layer"
-                raise ValueError(msg)
+            check_shapes(name, arrays, own)
             for array, place in zip(arrays, own, strict=True):
                 place[...] = array
 

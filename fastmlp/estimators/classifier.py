@@ -1,9 +1,10 @@
-"""MLPClassifier: classes for targets, or several labels a sample."""
+"""MLPClassifier: classes for targets, several labels a sample, or several columns of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
@@ -15,10 +16,14 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from sklearn.utils.validation import validate_data
 
 from fastmlp.backends.base import Floats
-from fastmlp.estimators import scores
+from fastmlp.estimators import columns, scores
 from fastmlp.estimators.base import BaseMLP, Extras, is_stochastic
+from fastmlp.estimators.building import read_dtype, read_features
 from fastmlp.optimizers import Optimizer
 from fastmlp.parameters import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MATRIX = 2
 _HALF = 0.5
@@ -92,12 +97,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     callbacks : callable or sequence of callable
         Called ``callback(estimator, epoch_info)`` after each epoch, or iteration of "lbfgs"; True ends the fit.
     class_weight : dict, list of dict, "balanced" or None
-        What a sample of each class weighs; "balanced" lets all classes weigh the same. Not with `partial_fit`.
+        What a sample of each class weighs; "balanced" lets all classes weigh the same, which `partial_fit` cannot. Of a
+        list, each column of classes has its own.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The classes, sorted; for several labels a sample, their numbers.
+    classes_ : ndarray of shape (n_classes,), or list of them
+        The classes, sorted; for several labels a sample, their numbers; for several columns of classes, those of each.
+    estimators_ : list of MLPClassifier
+        Only for several columns of classes: what has been fitted to each. The attributes below are theirs then, but for
+        `n_outputs_` and those of the features.
     coefs_, intercepts_ : list of ndarray
         Weights (fan_in, fan_out) and biases (fan_out,) of every layer: the network's own memory, so writing to them,
         or putting others in their place, changes the estimator.
@@ -133,6 +142,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     With the same parameters, data and `random_state`, coefficients follow those of scikit-learn's class of this name to
     rounding, epoch by epoch. A training that diverges ends at once, rather than go on with NaN to `max_iter`.
 
+    The columns of `y` may each have classes of their own, two or more, as numbers or strings. Each column has a network
+    of its own then: they share parameters and interface, not layers, and are what scikit-learn's MultiOutputClassifier
+    would make of this class. `coef_init` and `intercept_init` have an entry for each column, and so has `classes` of
+    `partial_fit`. Callbacks and scorers meet the column's own estimator.
+
     Examples
     --------
     >>> from fastmlp import MLPClassifier
@@ -143,6 +157,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     >>> clf.predict_proba(X[:2]).shape
     (2, 3)
+
+    Two columns of classes:
+
+    >>> import numpy as np
+    >>> petals = np.where(X[:, 2] > 2.0, "long", "short")
+    >>> clf = MLPClassifier(16, learning_rate_init=0.01, max_iter=1000, random_state=0)
+    >>> clf.fit(X, np.stack([y.astype(str), petals], axis=1)).predict(X[[0, 75]])
+    array([['0', 'short'],
+           ['1', 'long']], dtype='<U5')
+    >>> [A.shape for A in clf.predict_proba(X[:2])]
+    [(2, 3), (2, 2)]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -151,6 +176,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     }
 
     loss = "log_loss"
+    classes_: Any  # an array, or one for each column
 
     _score = staticmethod(scores.accuracy)
 
@@ -232,8 +258,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ----------
         X, y, sample_weight
             As for `fit`.
-        classes : array-like of shape (n_classes,), optional
-            All classes that will ever come; needed at the first call.
+        classes : array-like of shape (n_classes,), or list of them, optional
+            All classes that will ever come, of each column where there are several; needed at the first call.
 
         Returns
         -------
@@ -249,13 +275,110 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight is 'balanced', but a part of the data does not show how frequent classes are; "
                 "give a dict, such as scikit-learn's compute_class_weight makes from all of it"
             )
+        if self._has_columns(y, classes, goes_on=True):
+            networks = columns.Networks(self, columns.columns_of(y), go_on=True)
+            networks.partial_fit(X, sample_weight, classes)
+            return self._take_columns(networks)
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
             self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, Extras(), incremental=True)
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def build(
+        self,
+        n_features: Any,  # noqa: ANN401  a number, or names
+        classes: Any,  # noqa: ANN401
+        *,
+        multilabel: bool = False,
+        dtype: Any = "float64",  # noqa: ANN401  whatever NumPy takes for one
+        coef_init: Any = None,  # noqa: ANN401
+        intercept_init: Any = None,  # noqa: ANN401
+    ) -> Self:
+        """Make the network without data, so that it predicts before it has been trained.
+
+        The network is that of a fit with the same `random_state` before its first step. `predict`, writing to
+        `coefs_` or replacing it, `partial_fit` and, with `warm_start`, `fit` work as after a fit: the first of them to
+        train gives what it would have given without `build`. `fit` without `warm_start` begins anew.
+
+        Parameters
+        ----------
+        n_features : int or sequence of str
+            The number of X's columns, or their names, as data frames have them.
+        classes : array-like of shape (n_classes,), or list of them
+            All classes that will ever come, of each column where y is to have several; they are sorted.
+        multilabel : bool
+            Whether a sample may have several of the classes: y is to have a column for each, of 0 and 1.
+        dtype : {"float64", "float32"}
+            Of the network: what X will be.
+        coef_init, intercept_init : sequence of array-like, optional
+            Coefficients, one entry a layer as in `coefs_` and `intercepts_`; what is not given is drawn.
+
+        Returns
+        -------
+        self : MLPClassifier
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument makes no sense.
+
+        Notes
+        -----
+        With `standardize`, the network has neither means nor scales before the first training: it takes X as it is.
+
+        Examples
+        --------
+        A network that was trained elsewhere:
+
+        >>> from fastmlp import MLPClassifier
+        >>> W, b = [[2.0], [-2.0]], [0.0]
+        >>> clf = MLPClassifier(hidden_layer_sizes=()).build(2, ["left", "right"], coef_init=[W], intercept_init=[b])
+        >>> clf.predict([[1.0, 0.0], [0.0, 1.0]])
+        array(['right', 'left'], dtype='<U5')
+        """
+        extras = Extras(coefs=coef_init, intercepts=intercept_init)
+        if any(np.ndim(of_column) for of_column in classes):
+            networks = columns.Networks(self, list(classes), go_on=False)
+            networks.build(n_features, classes, dtype, extras)
+            return self._take_columns(networks)
+        features, dtype = read_features(n_features), read_dtype(dtype)
+        y = np.ones((1, len(classes)), int) if multilabel else column_or_1d(classes)
+        binarizer = LabelBinarizer().fit(y)
+        if multilabel != (binarizer.y_type_ == "multilabel-indicator"):
+            msg = f"classes is {classes!r}; expected two labels or more where multilabel is True"
+            raise ValueError(msg)
+        self.__dict__.pop("estimators_", None)
+        self._label_binarizer, self.classes_ = binarizer, binarizer.classes_
+        return self._build(features, dtype, self._encoded(y), extras)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, extras: Extras, *, incremental: bool) -> Self:  # noqa: ANN401
+        if not incremental and self._has_columns(y, None, goes_on=self.warm_start):
+            networks = columns.Networks(self, columns.columns_of(y), go_on=self.warm_start)
+            networks.fit(X, sample_weight, extras)
+            return self._take_columns(networks)
+        return super()._fit(X, y, sample_weight, extras, incremental=incremental)
+
+    def _has_columns(self, y: Any, classes: Any, *, goes_on: bool) -> bool:  # noqa: ANN401
+        """Return whether the targets are several columns of classes."""
+        if goes_on and hasattr(self, "classes_"):
+            return "estimators_" in self.__dict__  # also where a few samples look as if they had plain labels
+        has_lists = classes is not None and any(np.ndim(of_column) for of_column in classes)
+        return has_lists or columns.are_classes(y)
+
+    def _take_columns(self, networks: columns.Networks) -> Self:
+        """Be what several networks are together."""
+        columns.forget_network(self)
+        first, *_ = self.estimators_ = networks.estimators
+        self.classes_ = [estimator.classes_ for estimator in self.estimators_]
+        self.n_outputs_ = len(self.estimators_)
+        for name in {"n_features_in_", "feature_names_in_"} & vars(first).keys():
+            setattr(self, name, getattr(first, name))
+        return self
+
     def _validated(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Any]:  # noqa: ANN401
         X, y = self._read(X, y, reset=reset)
+        self.__dict__.pop("estimators_", None)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -322,9 +445,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        ndarray of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_outputs)
             Of `classes_`, or 0 and 1 for each label.
         """
+        if "estimators_" in self.__dict__:
+            return columns.side_by_side([estimator.predict(X) for estimator in self.estimators_])
         A = self._outputs(X)
         if self.out_activation_ == "softmax":
             return self.classes_[A.argmax(axis=1)]
@@ -332,7 +457,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return self.classes_[(A[:, 0] > _HALF).astype(np.intp)]
         return self._label_binarizer.inverse_transform(A if self.n_outputs_ > 1 else A.ravel())
 
-    def predict_proba(self, X: Any) -> Array:  # noqa: ANN401
+    def predict_proba(self, X: Any) -> Any:  # noqa: ANN401
         """Predict the probability of each class.
 
         Parameters
@@ -341,13 +466,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes), or list of them
             In the order of `classes_`; of several labels a sample, each has its own.
         """
+        if "estimators_" in self.__dict__:
+            return [estimator.predict_proba(X) for estimator in self.estimators_]
         A = self._outputs(X)
         return np.hstack([1 - A, A]) if self.n_outputs_ == 1 else A
 
-    def predict_log_proba(self, X: Any) -> Array:  # noqa: ANN401
+    def predict_log_proba(self, X: Any) -> Any:  # noqa: ANN401
         """Predict the logarithm of each class's probability.
 
         Parameters
@@ -356,13 +483,71 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes), or list of them
             ``log(predict_proba(X))``.
         """
         A = self.predict_proba(X)
-        return np.log(A, out=A)
+        return [np.log(each) for each in A] if isinstance(A, list) else np.log(A, out=A)
+
+    def input_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Array:  # noqa: ANN401
+        """Return the derivative of the loss, without its penalty, with respect to X.
+
+        Parameters
+        ----------
+        X : {array-like, dataframe} of shape (n_samples, n_features)
+            Not sparse.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Of the kind that was fitted; the loss of several columns of classes is the sum of theirs.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), of the network's dtype
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            If there is no network, or an argument is not as described.
+        """
+        if "estimators_" not in self.__dict__:
+            return super().input_gradient(X, y, sample_weight)
+        pairs = zip(self.estimators_, columns.columns_of(y), strict=True)
+        return sum(estimator.input_gradient(X, column, sample_weight) for estimator, column in pairs)
+
+    def plot_history(self, ax: Axes | None = None) -> Axes:
+        """Draw the loss of every epoch, and the validation scores, where there are some; of several columns all.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default in a new figure of pyplot's.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            Where the loss is.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is no epoch: before a fit, and after one with "lbfgs".
+        """
+        if "estimators_" not in self.__dict__:
+            return super().plot_history(ax)
+        for estimator in self.estimators_:
+            ax = estimator.plot_history(ax)
+        return cast("Axes", ax)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if "estimators_" in state:  # a shallow copy's training is to change none of these
+            state["estimators_"] = [copy(estimator) for estimator in state["estimators_"]]
+        return state
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags

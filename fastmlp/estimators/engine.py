@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import is_
 
+import numpy as np
+
 from fastmlp.backends import Work, choose, make_backend, resolve
 from fastmlp.backends.base import Backend
 from fastmlp.network import MLP
@@ -55,7 +57,15 @@ class Engine:
         return net.spec == spec and (net.backend, net.strict, net.threads) == (backend, strict, threads)
 
     def fill(self, coefs: Arrays, intercepts: Arrays) -> None:
-        """Copy coefficients into the network."""
+        """Copy coefficients into the network.
+
+        Raises
+        ------
+        ValueError
+            If their shapes are not those of the layers.
+        """
+        check_shapes("coefs_", coefs, self.net.weights)
+        check_shapes("intercepts_", intercepts, self.net.biases)
         for W, coef in zip(self.net.weights, coefs, strict=True):
             W[...] = coef
         for b, intercept in zip(self.net.biases, intercepts, strict=True):
@@ -65,6 +75,14 @@ class Engine:
         """Return whether these are the network's own arrays, so that writing to them counts."""
         net = self.net
         return all(map(is_, coefs, net.weights)) and all(map(is_, intercepts, net.biases))
+
+
+def check_shapes(name: str, given: Arrays, own: Arrays) -> None:
+    """Raise ValueError unless arrays have the shapes of the layers' own."""
+    shapes, expected = ([np.shape(array) for array in arrays] for arrays in (given, own))
+    if shapes != expected:
+        msg = f"{name} has shapes {shapes}; expected {expected}, one a layer"
+        raise ValueError(msg)
 
 
 def backend_for(backend: str, spec: NetworkSpec, work: Work) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from numbers import Integral
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import xlogy
-from sklearn.base import RegressorMixin
+from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
 from fastmlp.backends.base import Floats
 from fastmlp.estimators import scores
-from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.base import BaseMLP, Extras
+from fastmlp.estimators.building import read_dtype, read_features
 from fastmlp.estimators.scaling import Scaling
 from fastmlp.optimizers import Optimizer
 from fastmlp.parameters import Array
@@ -218,6 +220,66 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             callbacks=callbacks,
         )
         self.loss = loss
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def build(
+        self,
+        n_features: Any,  # noqa: ANN401  a number, or names
+        n_outputs: int = 1,
+        *,
+        dtype: Any = "float64",  # noqa: ANN401  whatever NumPy takes for one
+        coef_init: Any = None,  # noqa: ANN401
+        intercept_init: Any = None,  # noqa: ANN401
+    ) -> Self:
+        """Make the network without data, so that it predicts before it has been trained.
+
+        The network is that of a fit with the same `random_state` before its first step. `predict`, writing to
+        `coefs_` or replacing it, `partial_fit` and, with `warm_start`, `fit` work as after a fit: the first of them to
+        train gives what it would have given without `build`. `fit` without `warm_start` begins anew.
+
+        Parameters
+        ----------
+        n_features : int or sequence of str
+            The number of X's columns, or their names, as data frames have them.
+        n_outputs : int
+            The number of y's columns.
+        dtype : {"float64", "float32"}
+            Of the network: what X will be.
+        coef_init, intercept_init : sequence of array-like, optional
+            Coefficients, one entry a layer as in `coefs_` and `intercepts_`; what is not given is drawn.
+
+        Returns
+        -------
+        self : MLPRegressor
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument makes no sense.
+
+        Notes
+        -----
+        With `standardize`, the network has neither means nor scales before the first training: it takes X, and
+        predicts, as they are.
+
+        Examples
+        --------
+        The values of two actions, learned from rewards as they come:
+
+        >>> from fastmlp import MLPRegressor
+        >>> values = MLPRegressor(hidden_layer_sizes=8, random_state=0).build(n_features=4, n_outputs=2)
+        >>> state = [[0.1, -0.2, 0.0, 0.3]]
+        >>> target = values.predict(state)
+        >>> action = target.argmax()
+        >>> target[0, action] = 1.0  # the reward
+        >>> values.partial_fit(state, target).t_
+        1
+        """
+        if isinstance(n_outputs, bool) or not isinstance(n_outputs, Integral) or n_outputs < 1:
+            msg = f"n_outputs is {n_outputs!r}; expected the number of y's columns, at least 1"
+            raise ValueError(msg)
+        extras = Extras(coefs=coef_init, intercepts=intercept_init)
+        return self._build(read_features(n_features), read_dtype(dtype), np.zeros((1, int(n_outputs))), extras)
 
     def _validated(self, X: Any, y: Any, *, incremental: bool, reset: bool) -> tuple[Any, Any]:  # noqa: ANN401, ARG002
         dtypes = (np.float64, np.float32)
