@@ -10,6 +10,7 @@ from fastmlp.history import EarlyStopping, EpochInfo, History
 from fastmlp.network import MLP
 from fastmlp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastmlp.parameters import Parameters
+from fastmlp.per_layer import PerLayer
 from fastmlp.predictor import Predictor
 from fastmlp.spec import NetworkSpec
 from fastmlp.training import TrainingState
@@ -33,6 +34,7 @@ __all__ = [
     "NetworkSpec",
     "Optimizer",
     "Parameters",
+    "PerLayer",
     "Predictor",
     "RMSprop",
     "TrainingState",

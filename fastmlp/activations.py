@@ -26,6 +26,9 @@ GELU_SCALE = 1.5957691216057308
 GELU_CUBIC = 0.044715
 # Beyond |z| = 40 the sigmoid inside gelu is 0 or 1; keeping z there keeps its cube finite.
 GELU_REACH = 40.0
+# Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019: z tanh(log(1 + e**z)). Beyond z = 24 the
+# tanh is 1 and has no slope; keeping z there keeps the square of e**z finite.
+MISH_REACH = 24.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,26 @@ def silu_derivative(z: Real, a: Real) -> Real:
     return sigmoid(z) + z * sigmoid_slope(z)
 
 
+def _mish_powers(z: Real) -> tuple[Real, Real]:
+    """Return e = e**z and n = e (e + 2), for z within reach."""
+    e = exp(z)
+    return e, e * (e + 2.0)
+
+
+def mish(z: Real) -> Real:
+    """Return z tanh(softplus(z)), the tanh as n / (n + 2), n = e**z (e**z + 2), which does not cancel."""
+    _, n = _mish_powers(where(z > MISH_REACH, MISH_REACH, z))
+    return z * (n / (n + 2.0))
+
+
+def mish_derivative(z: Real, a: Real) -> Real:
+    """Return t + z t', with t the gate tanh(softplus(z)) and t' = 4 e**z (e**z + 1) / (n + 2)**2 its slope."""
+    near = where(z > MISH_REACH, MISH_REACH, z)
+    e, n = _mish_powers(near)
+    d = n + 2.0
+    return n / d + near * (4.0 * (e / d) * ((e + 1.0) / d))
+
+
 def exp_derivative(z: Real, a: Real) -> Real:
     """Return a."""
     return a
@@ -168,6 +191,7 @@ ACTIVATIONS = {
     # The rounding of gelu's inner argument weighs as much as that argument is large, up to 745; of z it is 5 ulp.
     "gelu": Activation(gelu, gelu_derivative, ulp=2500, rectifier=True),
     "silu": Activation(silu, silu_derivative, ulp=4, rectifier=True),
+    "mish": Activation(mish, mish_derivative, ulp=4, rectifier=True),
     "exp": Activation(exp, exp_derivative, ulp=1, hidden=False, positive=True),
 }
 

@@ -33,7 +33,7 @@ class MLP:
         (n_in, *hidden, n_out); (n_in, n_out) is a network without a hidden layer.
     activation : str or sequence of str
         Of the hidden layers, one name for all or one for each: "identity", "sigmoid", "tanh", "relu",
-        "leaky_relu" (slope 0.01), "elu" (alpha 1), "selu", "softplus", "gelu" (tanh form) or "silu".
+        "leaky_relu" (slope 0.01), "elu" (alpha 1), "selu", "softplus", "gelu" (tanh form), "silu" or "mish".
     output_activation : str
         One of those, "softmax" or "exp".
     loss : str
@@ -399,8 +399,11 @@ class MLP:
         current = SGD() if learner is None else learner.optimizer
         chosen = current if optimizer is None else as_optimizer(optimizer)
         if learner is None or learner.optimizer != chosen or learner.takes_labels != takes_labels:
+            groups = chosen.groups(self.spec)  # before the draw: where it is no optimizer for this network, all stays
             seed = int(self.generator.integers(1 << 32)) if self.spec.dropout else 0
-            learner = OnlineLearner(self.spec, self.parameters, chosen, takes_labels=takes_labels, seed=seed)
+            learner = OnlineLearner(
+                self.spec, self.parameters, chosen, groups=groups, takes_labels=takes_labels, seed=seed
+            )
             self._learner = learner
         return learner
 

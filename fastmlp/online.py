@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.backends.base import Backend, Learner, Run, empty_states
+from fastmlp.groups import ParameterGroups
 from fastmlp.optimizers import Optimizer
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
@@ -27,6 +28,8 @@ class OnlineLearner:
     parameters : Parameters
         Updated in place.
     optimizer : Optimizer
+    groups : ParameterGroups
+        The optimizer's.
     takes_labels : bool
         Whether targets are class indices.
     seed : int
@@ -34,7 +37,14 @@ class OnlineLearner:
     """
 
     def __init__(
-        self, spec: NetworkSpec, parameters: Parameters, optimizer: Optimizer, *, takes_labels: bool, seed: int
+        self,
+        spec: NetworkSpec,
+        parameters: Parameters,
+        optimizer: Optimizer,
+        *,
+        groups: ParameterGroups,
+        takes_labels: bool,
+        seed: int,
     ) -> None:
         self.optimizer, self.takes_labels = optimizer, takes_labels
         self._optimizer, self._powers = optimizer.over(_STEPS), (1.0, 1.0)
@@ -53,11 +63,12 @@ class OnlineLearner:
             stops=ones,
             totals=ones.astype(np.float64),
             coefficients=np.empty((0, 0)),
-            decay=np.empty(0),
+            decay=np.empty((0, 0)),
             l2=np.full(_STEPS, float(spec.l2)),
             losses=np.empty(_STEPS),
             seed=seed,
             first_step=0,
+            groups=groups,
         )
         self._run, self._done = self._at(run, 0), 0
         self._learner: Learner | None = None
@@ -65,8 +76,9 @@ class OnlineLearner:
     def _at(self, run: Run, first_step: int) -> Run:
         """Return a run of the steps from one on."""
         rates = self._optimizer.rates(first_step, _STEPS)
-        coefficients, self._powers = self._optimizer.coefficients(rates, self._powers)
-        return replace(run, coefficients=coefficients, decay=self._optimizer.decay(rates), first_step=first_step)
+        numbers = self._optimizer.numbers(run.groups, rates, self._powers)
+        self._powers = numbers.powers
+        return replace(run, coefficients=numbers.coefficients, decay=numbers.decay, first_step=first_step)
 
     def learn(self, backend: Backend, x: Array, y: Array | float) -> float:
         """Do one step on a sample, which is all right, and return its loss before the step.

@@ -12,14 +12,18 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp._names import check_name
 from fastmlp.elementary import sqrt
+from fastmlp.groups import ONE_GROUP, ParameterGroups
 from fastmlp.schedules import Constant, Schedule, as_schedule
+
+if TYPE_CHECKING:
+    from fastmlp.spec import NetworkSpec
 
 Coefficients = NDArray[np.float64]
 
@@ -39,11 +43,15 @@ class Rule:
         The new parameter, from (w, g, s, t, c) with the new states.
     n_states : int
         How many of the two states the rule uses; the others are handed through.
+    multiplied : tuple of int
+        Where w is m times the parameter that is trained, coefficient i is multiplied with m to the power
+        ``multiplied[i]``. With g and the states those of w itself, the step is then that of the trained one.
     """
 
     states: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
     parameter: Callable[[Any, Any, Any, Any, Any], Any]
     n_states: int
+    multiplied: tuple[int, ...]
 
 
 def momentum_states(g: Any, s: Any, t: Any, c: Any) -> Any:
@@ -67,9 +75,26 @@ def adam_parameter(w: Any, g: Any, s: Any, t: Any, c: Any) -> Any:
 
 
 RULES = {
-    "momentum": Rule(momentum_states, momentum_parameter, n_states=1),
-    "adam": Rule(adam_states, adam_parameter, n_states=2),
+    "momentum": Rule(momentum_states, momentum_parameter, n_states=1, multiplied=(2, 0, 0, 0, 0, 0)),
+    "adam": Rule(adam_states, adam_parameter, n_states=2, multiplied=(1, -1, 0, 0, 0, 0)),
 }
+
+
+class Numbers(NamedTuple):
+    """What a run of steps gets from an optimizer.
+
+    Attributes
+    ----------
+    coefficients : ndarray of shape (n_steps, 6 n_groups), float64
+        A row of coefficients for each group, side by side.
+    decay : ndarray of shape (n_steps, n_groups), float64
+    powers : tuple of float
+        The optimizer's running products to go on with.
+    """
+
+    coefficients: Coefficients
+    decay: NDArray[np.float64]
+    powers: Powers
 
 
 @dataclass(frozen=True)
@@ -118,6 +143,20 @@ class Optimizer(ABC):
         """Return the share of each weight (not bias) that each step takes away before its update."""
         return np.zeros_like(rates)
 
+    def groups(self, spec: NetworkSpec) -> ParameterGroups:
+        """Return which of a network's parameters get the same numbers at a step: all of them."""
+        return ONE_GROUP
+
+    def numbers(self, groups: ParameterGroups, rates: NDArray[np.float64], powers: Powers) -> Numbers:
+        """Return what a run of steps with these rates gets, group by group."""
+        decay = np.empty((rates.size, len(groups.factors)))
+        rows, after = [], powers
+        for i, factors in enumerate(groups.factors):
+            own, after = self.coefficients(rates * factors.rate, powers)
+            rows.append(own * _multiples(self.rule, factors.multiplier))
+            decay[:, i] = self.decay(rates * factors.rate)
+        return Numbers(np.ascontiguousarray(np.concatenate(rows, axis=1)), decay, after)
+
     def _check(self, **bounds: tuple[float, float]) -> None:
         """Raise unless each named field is a number in [low, high), or above 0 where low is negative zero."""
         as_schedule(self.lr)
@@ -140,6 +179,12 @@ def _rows(n_steps: int, *columns: Any) -> Coefficients:
     for i, column in enumerate(columns):
         rows[:, i] = column
     return rows
+
+
+def _multiples(rule: str, multiplier: float) -> NDArray[np.float64]:
+    """Return what the coefficients of a rule are multiplied with, where parameters are multiples of the trained."""
+    powers = {-1: 1.0 / multiplier, 0: 1.0, 1: multiplier, 2: multiplier * multiplier}
+    return np.array([powers[power] for power in RULES[rule].multiplied])
 
 
 def _running_product(start: float, factor: float, n_steps: int) -> NDArray[np.float64]:

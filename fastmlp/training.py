@@ -20,7 +20,7 @@ from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run, empty_st
 from fastmlp.errors import DivergedError
 from fastmlp.history import EarlyStopping, EarlyStoppingState, EpochInfo, History
 from fastmlp.interrupts import DeferredInterrupt
-from fastmlp.optimizers import Coefficients, Optimizer, Powers
+from fastmlp.optimizers import Numbers, Optimizer, Powers
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -168,9 +168,11 @@ class _Training:
         self, net: MLP, backend: Backend, data: Batch, plan: Plan, history: History, state: TrainingState | None
     ) -> None:
         self.net, self.backend, self.data, self.plan, self.history = net, backend, data, plan, history
+        self.groups = plan.optimizer.groups(net.spec)
         self.state = _fresh_state(net, data, plan) if state is None else _copy_of(state, net, data, plan)
         self.first_epoch = self.state.epoch
         self.steps = Steps.of(len(data.X), plan.batch_size)
+        self.steps_of_passes = {1: self.steps}  # the last number of passes that made a run, beside one
         self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
         self.gradient = Parameters.empty(net.spec)
         self.backup = net.parameters.flat.copy()
@@ -216,12 +218,12 @@ class _Training:
         steps = self._steps_of(order)
         n_steps = steps.starts.size
         rates = self.optimizer.rates(state.step, n_steps)
-        coefficients, powers = self.optimizer.coefficients(rates, state.powers)
-        run = self._lay_out(order, steps, coefficients, self.optimizer.decay(rates))
+        numbers = self.optimizer.numbers(self.groups, rates, state.powers)
+        run = self._lay_out(order, steps, numbers)
         run.losses[: len(state.losses)] = state.losses
         self.backup[...] = net.parameters.flat
         self._do_steps(run, number, interrupt)
-        state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + 1, []
+        state.powers, state.step, state.epoch, state.losses = numbers.powers, state.step + n_steps, state.epoch + 1, []
         state.generator = net.generator.bit_generator.state
         return self._mean_loss(run, steps), float(rates[-1])
 
@@ -233,7 +235,9 @@ class _Training:
 
     def _steps_of(self, order: Indices) -> Steps:
         passes = order.size // len(self.data.X)
-        steps = self.steps if passes == 1 else self.steps.repeated(passes)
+        if passes not in self.steps_of_passes:
+            self.steps_of_passes = {1: self.steps, passes: self.steps.repeated(passes)}
+        steps = self.steps_of_passes[passes]
         return steps if self.data.weights is None else steps.weighted(self.data.weights, order)
 
     def _mean_loss(self, run: Run, steps: Steps) -> float:
@@ -241,7 +245,7 @@ class _Training:
             return self.plan.mean_loss(run)
         return sum_in_order(run.losses * steps.totals) / steps.total
 
-    def _lay_out(self, order: Indices, steps: Steps, coefficients: Coefficients, decay: Floats) -> Run:
+    def _lay_out(self, order: Indices, steps: Steps, numbers: Numbers) -> Run:
         """Return the run of a whole epoch."""
         return Run(
             parameters=self.net.parameters,
@@ -255,12 +259,13 @@ class _Training:
             starts=steps.starts,
             stops=steps.stops,
             totals=steps.totals,
-            coefficients=coefficients,
-            decay=decay,
+            coefficients=numbers.coefficients,
+            decay=numbers.decay,
             l2=self.data.l2 + self.plan.shared_l2 / steps.totals,
             losses=np.empty(steps.starts.size),
             seed=self.state.seed,
             first_step=self.state.step,
+            groups=self.groups,
         )
 
     def _do_steps(self, run: Run, number: int, interrupt: DeferredInterrupt) -> None:

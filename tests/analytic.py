@@ -100,6 +100,11 @@ def silu(z: np.ndarray) -> np.ndarray:
     return z * sigmoid(z)
 
 
+def mish(z: np.ndarray) -> np.ndarray:
+    """Return z tanh(log(1 + exp(z)))."""
+    return z * tanh(softplus(z))
+
+
 def surprise(z: np.ndarray) -> np.ndarray:
     """-log softmax(z)_j = log(1 + sum_(k != j) exp(z_k - z_j)) over the last axis.
 
@@ -128,6 +133,7 @@ ACTIVATIONS = {
     "softplus": softplus,
     "gelu": gelu,
     "silu": silu,
+    "mish": mish,
 }
 OUTPUTS = {**ACTIVATIONS, "softmax": softmax, "exp": np.exp}
 

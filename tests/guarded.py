@@ -144,7 +144,7 @@ def run_of(spec: NetworkSpec, rule: str, parameters: tuple[Parameters, Parameter
         "stops": stops,
         "totals": (stops - starts).astype(float),
         "coefficients": coefficients,
-        "decay": np.full(3, 0.01),
+        "decay": np.full((3, 1), 0.01),
         "l2": np.full(3, spec.l2),
         "losses": np.zeros(3),
     }

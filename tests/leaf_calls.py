@@ -6,7 +6,7 @@ from typing import Any
 
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import dots as narrow
-from fastmlp.backends.numba.simd import library, passes, tiles
+from fastmlp.backends.numba.simd import library, outputs, passes, tiles
 from fastmlp.backends.numba.simd.leaf import ahead, pointer
 
 
@@ -35,6 +35,13 @@ def dots(A: Any, W: Any, init: Any, C: Any, sizes: Any) -> None:
     """Write C = init + A W.T; `sizes` are the rows' distances in A, W and C, then k, m and columns."""
     a_row, w_row, c_row, k, m, columns = sizes
     narrow.dots(pointer(A), a_row, pointer(W), w_row, pointer(init), pointer(C), c_row, k, m, columns)
+
+
+@exact
+def dots_to_columns(A: Any, W: Any, init: Any, C: Any, sizes: Any) -> None:
+    """Write the same to columns; the third distance is that from one column to the next."""
+    a_row, w_row, column, k, m, columns = sizes
+    narrow.dots_to_columns(pointer(A), a_row, pointer(W), w_row, pointer(init), pointer(C), column, k, m, columns)
 
 
 @exact
@@ -83,7 +90,49 @@ def multiply_derivative(z: Any, a: Any, delta: Any, code: int) -> None:
 @exact
 def softmax(z: Any, a: Any, size: int) -> None:
     """Write softmax of rows of which the first `size` numbers count."""
-    passes.softmax(pointer(z), pointer(a), z.shape[0], size, z.shape[1], 1)
+    outputs.softmax(pointer(z), pointer(a), z.shape[0], size, z.shape[1], 1)
+
+
+@exact
+def measure(z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, size: int, case: int) -> float:
+    """Return the loss of rows of which the first `size` numbers count, and write its slopes."""
+    (rows, width), own = z.shape, pointer(shares)
+    return outputs.measure(pointer(z), pointer(a), pointer(y), pointer(delta), pointer(p), own, rows, size, width, case)
+
+
+@exact
+def measure_columns(z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, rows: int, case: int) -> float:
+    """Return the loss of columns of which the first `rows` numbers count, and write its slopes."""
+    (size, column), own = z.shape, pointer(shares)
+    return outputs.measure_columns(
+        pointer(z), pointer(a), pointer(y), pointer(delta), pointer(p), own, rows, size, column, case
+    )
+
+
+@exact
+def scale_columns(delta: Any, shares: Any, rows: int) -> None:
+    """Multiply rows with their shares."""
+    outputs.scale_columns(pointer(delta), pointer(shares), rows, delta.shape[0], delta.shape[1])
+
+
+@exact
+def softmax_columns(z: Any, a: Any, rows: int, logarithm: int) -> None:
+    """Write softmax, over columns."""
+    outputs.softmax_columns(pointer(z), pointer(a), rows, z.shape[0], z.shape[1], logarithm)
+
+
+@exact
+def softmax_delta_columns(a: Any, y: Any, delta: Any, rows: int, linked: int) -> None:
+    """Write softmax's delta, over columns."""
+    outputs.softmax_delta_columns(pointer(a), pointer(y), pointer(delta), rows, a.shape[0], a.shape[1], linked)
+
+
+@exact
+def sums_of_columns(x: Any, rows: int, init: Any, sums: Any, out: Any) -> None:
+    """Write the sums of columns, from those of `init`, whose rows are one or as many as there are columns."""
+    size, column = x.shape
+    init_row = init.shape[1] if init.shape[0] == size else 0
+    outputs.sums_of_columns(pointer(x), rows, size, column, pointer(init), init_row, pointer(sums), pointer(out))
 
 
 @exact

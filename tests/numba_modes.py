@@ -20,7 +20,12 @@ CASES = (
     Case((1, 1), (), "identity", "mse", n_samples=1),
     Case((3, 17, 2), ("gelu",), "sigmoid", "mae", n_samples=7),
 )
-OPTIMIZERS = (fastmlp.Adam(0.01), fastmlp.SGD(0.01, momentum=0.5), fastmlp.AdamW(0.01, weight_decay=0.1))
+OPTIMIZERS = (
+    fastmlp.Adam(0.01),
+    fastmlp.SGD(0.01, momentum=0.5),
+    fastmlp.AdamW(0.01, weight_decay=0.1),
+    fastmlp.PerLayer(fastmlp.AdamW(0.01, weight_decay=0.1), biases=0.1, multipliers="ntk"),
+)
 
 
 def use(modes: list[bool]) -> list[str]:
@@ -48,7 +53,7 @@ def run_without(missing: str, case: Case) -> Run:
         "stops": np.array([3, 6]),
         "totals": np.full(2, 3.0),
         "coefficients": np.zeros((2, N_COEFFICIENTS)),
-        "decay": np.zeros(2),
+        "decay": np.zeros((2, 1)),
         "l2": np.zeros(2),
         "losses": np.zeros(2),
     }

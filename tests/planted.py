@@ -233,6 +233,7 @@ class TutorialFormulas(WrongActivation):
         "softplus": lambda z: np.log(1.0 + np.exp(z)),
         "gelu": lambda z: 0.5 * z * (1.0 + np.tanh(analytic.GELU_SCALE * (z + analytic.GELU_CUBIC * z**3))),
         "silu": lambda z: z * np.exp(z) / (1.0 + np.exp(z)),
+        "mish": lambda z: z * np.tanh(np.log(1.0 + np.exp(z))),
         "exp": lambda z: 1.0 + z + z**2 / 2.0 + z**3 / 6.0,
         "relu": lambda z: np.log1p(np.exp(z)),
         "identity": lambda z: z.astype(np.float16),

@@ -152,6 +152,7 @@ HIGH_PRECISION = {
     "softplus": lambda z: mpmath.log1p(mpmath.exp(z)),
     "gelu": lambda z: z / (1 + mpmath.exp(-2 * mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf("0.044715") * z**3))),
     "silu": lambda z: z / (1 + mpmath.exp(-z)),
+    "mish": lambda z: z * mpmath.tanh(mpmath.log1p(mpmath.exp(z))),
     "exp": mpmath.exp,
 }
 

@@ -23,7 +23,7 @@ Split = Callable[[], None]
 
 SPLITS = {"one row at a time": (1, 1), "stripes of 5, blocks of 11": (5, 11), "blocks of a stripe": (8, 8)}
 SMALLEST = "the smallest that a layout makes"
-N = 37
+N = 101
 
 
 @pytest.fixture(params=[*SPLITS, SMALLEST])
@@ -33,7 +33,7 @@ def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sp
     def by_constants() -> None:
         for name in ("_STRIPE_BYTES", "_BLOCK_BYTES"):
             monkeypatch.setattr(layout, name, 1)
-        monkeypatch.setattr(layout, "_FEWEST_BLOCK_ROWS", 30)
+        monkeypatch.setattr(layout, "_FEWEST_BLOCK_ROWS", 70)
 
     def by_numbers() -> None:
         stripe, block = SPLITS[request.param]

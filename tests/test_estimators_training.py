@@ -529,7 +529,7 @@ def test_the_log_loss_is_exact_where_theirs_keeps_away_from_zero() -> None:
 @quiet
 @both
 def test_any_activation_of_ours_may_be_asked_for(kind: Any, y: np.ndarray) -> None:
-    for name in ("sigmoid", "leaky_relu", "elu", "selu", "softplus", "gelu", "silu"):
+    for name in ("sigmoid", "leaky_relu", "elu", "selu", "softplus", "gelu", "silu", "mish"):
         assert np.isfinite(kind(**SETTINGS, activation=name).fit(X, y).loss_)
 
 

@@ -214,7 +214,7 @@ def test_a_saturated_sigmoid_has_the_gradient_that_is_left(z: float, dtype: str,
 @both_dtypes
 def test_a_saturated_hidden_layer_stays_finite(dtype: str, backend: str) -> None:
     X = np.array([[1e4], [-1e4], [1e30]])
-    for name in ("sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "silu"):
+    for name in ("sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "silu", "mish"):
         net = MLP((1, 4, 1), name, backend=backend, dtype=dtype, seed=0)
         loss, gradient = net.loss_and_gradient(X, [0.0, 1.0, 2.0])
         assert not np.isnan(gradient.flat).any(), name

@@ -28,9 +28,10 @@ both_modes = pytest.mark.parametrize("strict", [False, True])
 # --- update rules: each makes a function of (parameters, gradient) that returns new parameters --------------------
 
 Update = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Rate = float | np.ndarray
 
 
-def sgd(lr: float, momentum: float = 0.0, *, nesterov: bool = False) -> Update:
+def sgd(lr: Rate, momentum: float = 0.0, *, nesterov: bool = False) -> Update:
     """Return v = mu v - lr g; w += v, or w += mu v - lr g."""
     v = np.zeros(1)
 
@@ -42,7 +43,7 @@ def sgd(lr: float, momentum: float = 0.0, *, nesterov: bool = False) -> Update:
     return update
 
 
-def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Update:
+def adam(lr: Rate, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Update:
     """Return the algorithm of Kingma and Ba with its corrected moments."""
     m, v, t = np.zeros(1), np.zeros(1), 0
 
@@ -55,13 +56,13 @@ def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8)
     return update
 
 
-def adamw(lr: float, weight_decay: float, is_weight: np.ndarray) -> Update:
+def adamw(lr: Rate, weight_decay: float, is_weight: np.ndarray, eps: float = 1e-8) -> Update:
     """Return Adam after weights, not biases, have shrunk by lr times the decay."""
-    inner = adam(lr)
+    inner = adam(lr, eps=eps)
     return lambda w, g: inner(w - lr * weight_decay * w * is_weight, g)
 
 
-def rmsprop(lr: float, rho: float = 0.99, eps: float = 1e-8) -> Update:
+def rmsprop(lr: Rate, rho: float = 0.99, eps: float = 1e-8) -> Update:
     """Return v = rho v + (1 - rho) g^2; w -= lr g / (sqrt(v) + eps)."""
     v = np.zeros(1)
 
@@ -78,6 +79,19 @@ def weights_of(sizes: tuple[int, ...]) -> np.ndarray:
     flat = np.zeros(oracle.Network(sizes, (), "", "").n_params)
     for W, _ in oracle.layers(sizes, flat):
         W[...] = 1.0
+    return flat
+
+
+def trained_through(inner: Update, multipliers: np.ndarray) -> Update:
+    """Return the rule for parameters that are multiples of those that are trained."""
+    return lambda w, g: multipliers * inner(w / multipliers, multipliers * g)
+
+
+def by_layer(sizes: tuple[int, ...], weights: tuple[float, ...], biases: tuple[float, ...]) -> np.ndarray:
+    """Return a number for each entry of a flat vector: one for each layer's weights and one for its biases."""
+    flat = np.zeros(oracle.Network(sizes, (), "", "").n_params)
+    for (W, b), of_weights, of_biases in zip(oracle.layers(sizes, flat), weights, biases, strict=True):
+        W[...], b[...] = of_weights, of_biases
     return flat
 
 
@@ -152,6 +166,10 @@ CASE = Case(
     (4, 6, 9, 3), ("tanh", "gelu"), "softmax", "cross_entropy", l2=0.125, weighted=True, targets="vector", n_samples=11
 )
 
+ONES, FACTORS_OF_WEIGHTS, FACTORS_OF_BIASES = (1.0, 1.0, 1.0), (1.0, 2.0, 0.5), (0.1, 1.0, 3.0)
+FACTORS = by_layer(CASE.sizes, FACTORS_OF_WEIGHTS, FACTORS_OF_BIASES)
+NTK = by_layer(CASE.sizes, tuple(1.0 / np.sqrt(fan_in) for fan_in in CASE.sizes[:-1]), ONES)
+
 RULES = {
     "sgd": (fastmlp.SGD(0.1), lambda: sgd(0.1), 0.1),
     "momentum": (fastmlp.SGD(0.05, momentum=0.9), lambda: sgd(0.05, 0.9), 0.5),
@@ -159,6 +177,23 @@ RULES = {
     "adam": (fastmlp.Adam(0.01), lambda: adam(0.01), 0.01),
     "adamw": (fastmlp.AdamW(0.01, weight_decay=0.1), lambda: adamw(0.01, 0.1, weights_of(CASE.sizes)), 0.01),
     "rmsprop": (fastmlp.RMSprop(0.01), lambda: rmsprop(0.01), 0.1),
+    "momentum by layers": (
+        fastmlp.PerLayer(fastmlp.SGD(0.05, momentum=0.9), FACTORS_OF_WEIGHTS, FACTORS_OF_BIASES, "ntk"),
+        lambda: trained_through(sgd(0.05 * FACTORS, 0.9), NTK),
+        1.5,
+    ),
+    "adamw by layers": (
+        fastmlp.PerLayer(fastmlp.AdamW(0.01, weight_decay=0.1, eps=0.01), FACTORS_OF_WEIGHTS, FACTORS_OF_BIASES, "ntk"),
+        lambda: trained_through(adamw(0.01 * FACTORS, 0.1, weights_of(CASE.sizes), eps=0.01), NTK),
+        0.03,
+    ),
+    "rmsprop by layers": (
+        fastmlp.PerLayer(fastmlp.RMSprop(0.01), 1.0, 0.5, (4.0, 0.25, 1.0)),
+        lambda: trained_through(
+            rmsprop(0.01 * by_layer(CASE.sizes, (1.0,) * 3, (0.5,) * 3)), by_layer(CASE.sizes, (4.0, 0.25, 1.0), ONES)
+        ),
+        0.4,
+    ),
 }
 """The library's optimizer, its definition, and its reach: momentum lets a gradient act 1/(1 - mu) times, and the first
 steps of rmsprop are 1/sqrt(1 - rho) rates long."""
@@ -203,5 +238,12 @@ def test_another_rule_is_refused(name: str) -> None:
     other = RULES[names[names.index(name) - 1]][0]
     plan = Plan(rule(), reach, 0.0, CASE.data.w)
     assert complaints("numpy", other, plan, strict=False)
-    own = RULES[name][0]
-    assert complaints("numpy", replace(own, lr=own.lr * (1.0 + 1e-6)), plan._replace(update=rule()), strict=False)
+    own = faster(RULES[name][0], 1.0 + 1e-6)
+    assert complaints("numpy", own, plan._replace(update=rule()), strict=False)
+
+
+def faster(optimizer: fastmlp.Optimizer, factor: float) -> fastmlp.Optimizer:
+    """Return an optimizer with another rate."""
+    if isinstance(optimizer, fastmlp.PerLayer):
+        return replace(optimizer, optimizer=faster(optimizer.optimizer, factor))
+    return replace(optimizer, lr=optimizer.lr * factor)

@@ -18,7 +18,7 @@ ORDER = (
     # words, arithmetic, and what stands alone
     *("_names", "_text", "errors", "interrupts", "elementary", "dropout", "datasets"),
     # tables of functions
-    *("activations", "losses", "schedules", "optimizers", "metrics"),
+    *("activations", "losses", "schedules", "groups", "optimizers", "per_layer", "metrics"),
     # a network, without arithmetic
     *("spec", "parameters"),
     # the backends, which know all of the above and not one another
@@ -34,7 +34,7 @@ ORDER = (
     *("backends.numba.strict.kernels", "backends.numba.strict.__init__"),
     *("backends.numba.simd.lanes", "backends.numba.simd.leaf"),
     *("backends.numba.simd.formulas", "backends.numba.simd.tiles", "backends.numba.simd.dots"),
-    *("backends.numba.simd.passes", "backends.numba.simd.threads"),
+    *("backends.numba.simd.passes", "backends.numba.simd.outputs", "backends.numba.simd.threads"),
     *("backends.numba.simd.library", "backends.numba.simd.__init__"),
     *("backends.numba.crew", "backends.numba.fast.layout", "backends.numba.fast.program", "backends.numba.fast.room"),
     *("backends.numba.fast.kernels", "backends.numba.fast.learner"),

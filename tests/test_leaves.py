@@ -151,6 +151,11 @@ def test_narrow_products_are_exact(dtype: str) -> None:
         expected[:, :columns] += A @ W.T
         assert np.array_equal(C[:-1], spread(expected, lanes + 3), equal_nan=True), case
         assert np.isnan(C[-1]), case
+        in_columns = np.full((columns, m + 1), np.nan, dtype)
+        places = (k + 5, k + 2, m + 1, k, m, columns)
+        leaf_calls.dots_to_columns(spread(A, k + 5), spread(W, k + 2), init[:columns].copy(), in_columns, places)
+        assert np.array_equal(in_columns[:, :-1], expected[:, :columns].T), case
+        assert np.isnan(in_columns[:, -1]).all(), case
 
 
 @both_dtypes
@@ -171,6 +176,9 @@ def test_a_row_of_a_narrow_product_has_the_same_bits_everywhere(dtype: str) -> N
         leaf_calls.dots(np.tile(row, m), padded.ravel(), start, C, places)
         leaf_calls.row_dots(row, W.ravel().copy(), start[:columns].copy(), z, size, columns)
         assert np.array_equal(C, np.tile(z[:-1], (m, 1))), (columns, registers, m)
+        in_columns = np.full((columns, m), np.nan, dtype)
+        leaf_calls.dots_to_columns(np.tile(row, m), padded.ravel(), start, in_columns, (*places[:2], m, *places[3:]))
+        assert np.array_equal(in_columns.T, C[:, :columns]), (columns, registers, m)
         error = np.abs(z[:columns] - (row[:size].astype(np.float64) @ W + start[:columns]))
         size_of_sum = np.abs(row[:size]).astype(np.float64) @ np.abs(W) + np.abs(start[:columns])
         assert (error <= bounds.gamma(row.size + 1, dtype) * size_of_sum).all()

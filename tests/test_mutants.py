@@ -84,12 +84,13 @@ def test_the_tables_promises() -> None:
         "softplus": 3,
         "gelu": 2500,
         "silu": 4,
+        "mish": 4,
         "exp": 1,
     }
     assert set(OUTPUT_ACTIVATIONS) - set(HIDDEN_ACTIVATIONS) == {"exp", "softmax"}
     assert set(POSITIVE_OUTPUTS) == {"sigmoid", "softplus", "exp", "softmax"}
     rectifiers = {name for name, row in ACTIVATIONS.items() if row.rectifier}
-    assert rectifiers == {"relu", "leaky_relu", "elu", "softplus", "gelu", "silu"}
+    assert rectifiers == {"relu", "leaky_relu", "elu", "softplus", "gelu", "silu", "mish"}
     assert {name for name, row in LOSSES.items() if row.averaged} == {"mse", "mae", "huber", "quantile"}
     assert {name: row.domain for name, row in LOSSES.items() if row.domain != "real"} == {
         "cross_entropy": "distribution",
@@ -112,7 +113,7 @@ def test_the_slope_at_a_kink_is_the_left_one(name: str, slope: float) -> None:
     assert ACTIVATIONS[name].derivative(0.0, 0.0) == slope
 
 
-@pytest.mark.parametrize("name", ["gelu", "silu"])
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish"])
 def test_gates_are_open_or_shut_far_out(name: str) -> None:
     """A cube of the argument would overflow, and infinity times the gate's zero is NaN."""
     row = ACTIVATIONS[name]

@@ -70,3 +70,15 @@ def test_it_stands_between_others() -> None:
     case = Case((3, 20, 2, 40, 1), ("tanh",) * 3, "sigmoid", "binary_cross_entropy", n_samples=9, l2=0.125)
     found = checkers.conformance(case, case.build("numba"))
     assert not found, report(found)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("output", ["identity", "sigmoid", "softmax"])
+def test_a_row_alone_has_the_bits_of_a_row_among_many(output: str, dtype: str) -> None:
+    """Though alone its outputs lie in a row, and among many in columns."""
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    for width, columns in product(WIDTHS, COLUMNS[output == "softmax" :]):
+        net = fastmlp.MLP((3, width, columns), "tanh", output, "squared_error", backend="numba", dtype=dtype, seed=1)
+        many = net.predict(X)
+        for n_rows in (1, 2):
+            assert np.array_equal(net.predict(X[:n_rows]), many[:n_rows]), (width, columns, n_rows)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import MLP, SGD, Adam, AdamW, DivergedError, RMSprop, schedules
+from fastmlp import MLP, SGD, Adam, AdamW, DivergedError, PerLayer, RMSprop, schedules
 from fastmlp.backends.base import sum_in_order
 
 X, Y = np.random.default_rng(0).normal(size=(2, 7, 3))
@@ -18,6 +18,7 @@ OPTIMIZERS = {
     "adam": Adam(lr=schedules.Step(0.01, every=3, factor=0.5)),
     "adamw": AdamW(weight_decay=0.1),
     "rmsprop": RMSprop(),
+    "by layers": PerLayer(AdamW(schedules.Step(0.01, every=3, factor=0.5)), (1.0, 0.5), 0.1, "ntk"),
 }
 
 

@@ -30,6 +30,7 @@ BLACKBOARD = {
     "softplus": lambda z: mp.log(1 + mp.exp(z)),
     "gelu": lambda z: z / 2 * (1 + mp.tanh(mp.sqrt(2 / mp.pi) * (z + mpf("0.044715") * z**3))),
     "silu": lambda z: z / (1 + mp.exp(-z)),
+    "mish": lambda z: z * mp.tanh(mp.log(1 + mp.exp(z))),
     "exp": mp.exp,
 }
 

@@ -150,7 +150,7 @@ def test_uniform_draws_the_biases_too() -> None:
     assert is_drawn_with(biases, VARIANCES["uniform"](0, 0))
 
 
-RECTIFIERS = ("relu", "leaky_relu", "elu", "softplus", "gelu", "silu")
+RECTIFIERS = ("relu", "leaky_relu", "elu", "softplus", "gelu", "silu", "mish")
 """Near a constant on one side and near z on the other, which halves the variance: He's scheme makes up for it."""
 
 

@@ -284,6 +284,12 @@ def test_all_is_compared_by_default() -> None:
     assert options.RESULTS.parent.name == "results"
 
 
+@pytest.mark.parametrize("words", ["--workload tab", "--layers 2-1", "--peers jax"])
+def test_a_part_of_it_does_not_replace_the_results_of_all(words: str) -> None:
+    assert options.parsed(words.split()).output is None
+    assert options.parsed([*words.split(), "--output", "file.json"]).output == Path("file.json")
+
+
 def test_workloads_and_peers_are_chosen_by_name() -> None:
     found = options.parsed(["--workload", "rl", "row", "--peers", "jax", "--pairs", "3", "--float64", "--threads"])
     assert [workload.case.name for workload in found.workloads] == ["rl", "row"]

@@ -15,7 +15,7 @@ from fastmlp import schedules
 
 NAMES = {
     *("MLP", "NetworkSpec", "Parameters", "Predictor", "DivergedError", "available_backends"),
-    *("SGD", "Adam", "AdamW", "RMSprop", "Optimizer", "schedules"),
+    *("SGD", "Adam", "AdamW", "RMSprop", "PerLayer", "Optimizer", "schedules"),
     *("EarlyStopping", "EpochInfo", "History", "TrainingState"),
     *("check_gradients", "compare_backends"),
     *("MLPClassifier", "MLPRegressor"),
@@ -24,7 +24,7 @@ NAMES = {
 
 def test_the_names_are_those_promised() -> None:
     assert set(fastmlp.__all__) == NAMES
-    assert set(schedules.__all__) >= {"Constant", "Step", "Cosine", "OneCycle", "InverseScaling", "Warmup"}
+    assert set(schedules.__all__) >= {"Constant", "Step", "Cosine", "CosLog", "OneCycle", "InverseScaling", "Warmup"}
 
 
 @pytest.mark.parametrize("module", [fastmlp, schedules])

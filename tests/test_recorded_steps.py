@@ -15,7 +15,8 @@ from fastmlp.backends import make_backend
 from fastmlp.backends.base import Backend, Batch, Run, empty_states, sum_in_order
 from fastmlp.backends.numpy import steps
 from fastmlp.backends.numpy.calls import Recording, now, one_call
-from fastmlp.optimizers import Adam
+from fastmlp.groups import Factors, ParameterGroups
+from fastmlp.optimizers import N_COEFFICIENTS, Adam
 from fastmlp.parameters import Parameters, initialise
 from fastmlp.spec import NetworkSpec
 
@@ -51,7 +52,7 @@ def run_of(spec: NetworkSpec, *, weighted: bool) -> Run:
         stops=STOPS,
         totals=totals,
         coefficients=Adam(lr=0.01).coefficients(np.full(4, 0.01), (1.0, 1.0))[0],
-        decay=np.zeros(4),
+        decay=np.zeros((4, 1)),
         l2=L2,
         losses=np.empty(4),
         seed=6,
@@ -101,6 +102,10 @@ def test_networks_and_fits_do_not_share_what_is_recorded() -> None:
     runs.append(replace(runs[-1], states=empty_states(spec, "adam")))
     runs.append(replace(runs[-1], gradient=Parameters.empty(spec)))
     runs.append(replace(runs[-1], rule="momentum"))
+    numbers = {name: np.tile(getattr(run, name), 2) * np.repeat([1.0, 0.5], n) for name, n in WIDTHS.items()}
+    two = ParameterGroups((Factors(), Factors()), ((0, 1), (1, 0)))
+    runs.append(replace(runs[-1], groups=two, **numbers))
+    runs.append(replace(runs[-1], groups=replace(two, layers=two.layers[::-1])))
     for run in runs:
         alone = copy.deepcopy(run)
         make_backend("numpy", spec, strict=False, threads=None).train(alone, 0, 4)
@@ -108,6 +113,10 @@ def test_networks_and_fits_do_not_share_what_is_recorded() -> None:
         np.testing.assert_array_equal(run.parameters.flat, alone.parameters.flat)
         np.testing.assert_array_equal(run.states, alone.states)
         np.testing.assert_array_equal(run.gradient.flat, alone.gradient.flat)
+
+
+WIDTHS = {"coefficients": N_COEFFICIENTS, "decay": 1}
+"""How many numbers a group has at each step."""
 
 
 def trained(run: Run, spec: NetworkSpec) -> Any:
@@ -163,7 +172,7 @@ def test_no_more_is_recorded_than_a_few_kinds_of_batches() -> None:
         stops=starts + 1,
         totals=ones,
         coefficients=np.repeat(run.coefficients[:1], N_SAMPLES, axis=0),
-        decay=0.0 * ones,
+        decay=0.0 * ones[:, None],
         l2=starts / 64,
         losses=0.0 * ones,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import MLP, SGD, Adam, AdamW, EarlyStopping, History, RMSprop, TrainingState, schedules
+from fastmlp import MLP, SGD, Adam, AdamW, EarlyStopping, History, PerLayer, RMSprop, TrainingState, schedules
 from tests import checkers
 
 GENERATOR = np.random.default_rng(21)
@@ -27,6 +27,7 @@ OPTIMIZERS = {
     "adamw": AdamW(0.05),
     "rmsprop": RMSprop(0.05),
     "cosine": Adam(schedules.Cosine(0.05, n_steps=STEPS)),
+    "by layers": PerLayer(AdamW(schedules.Cosine(0.05, n_steps=STEPS)), (1.0, 0.5), 0.1, "ntk"),
     "one cycle": SGD(schedules.OneCycle(0.1, n_steps=STEPS), momentum=0.5),
 }
 

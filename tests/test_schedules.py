@@ -19,6 +19,7 @@ import pytest
 from fastmlp.schedules import (
     Constant,
     Cosine,
+    CosLog,
     InverseScaling,
     OneCycle,
     Schedule,
@@ -31,6 +32,7 @@ ONE_OF_EACH = (
     Constant(0.5),
     Step(1.0, every=3, factor=0.5),
     Cosine(0.5, n_steps=7, final=0.25),
+    CosLog(0.5, n_steps=7),
     OneCycle(2.0, n_steps=9),
     InverseScaling(0.5, power=0.75),
     Warmup(Cosine(0.5, n_steps=5), n_steps=3),
@@ -92,6 +94,31 @@ def test_cosine_falls_at_every_step() -> None:
     assert all(later < earlier for earlier, later in pairwise(falling))
     assert falling[0] == 0.1
     assert falling[-1] == 0.1 * 0.01
+
+
+def test_cos_log() -> None:
+    expected = [2.0 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * step / 77))) for step in range(77)]
+    assert rounded(rates(CosLog(4.0, n_steps=77), 77)) == rounded(expected)
+    assert rates(CosLog(4.0, n_steps=1), 3) == [0.0, 0.0, 0.0]
+
+
+def test_cos_log_has_four_waves_each_twice_as_long_as_the_one_before() -> None:
+    values = rates(CosLog(0.5).over(15 * 1024), 15 * 1024 + 2)
+    ends = [1024 * (2**wave - 1) for wave in range(5)]
+    assert [values[end] for end in ends] == [0.0] * 5
+    assert values[-2:] == [0.0, 0.0]
+    for start, stop in pairwise(ends):
+        wave = values[start : stop + 1]
+        top = wave.index(max(wave))
+        assert 0.49999 < wave[top] <= 0.5
+        assert all(later > earlier for earlier, later in pairwise(wave[: top + 1]))
+        assert all(later < earlier for earlier, later in pairwise(wave[top:]))
+        assert abs(start + top - 1024 * (2 ** (ends.index(start) + 0.5) - 1)) < 1.0
+
+
+def test_cos_log_takes_its_length_from_the_fit() -> None:
+    assert CosLog(1.0).over(4) == CosLog(1.0, n_steps=4)
+    assert CosLog(1.0).over(4).over(8) == CosLog(1.0, n_steps=4)
 
 
 def test_one_cycle() -> None:
@@ -184,7 +211,7 @@ def test_numbers_of_numpy_become_pythons() -> None:
     assert (type(schedule.peak), type(schedule.n_steps), type(schedule.warmup)) == (float, int, float)
 
 
-@pytest.mark.parametrize("unknown", [Cosine(0.1), OneCycle(0.1), Warmup(Cosine(0.1), 1)])
+@pytest.mark.parametrize("unknown", [Cosine(0.1), CosLog(0.1), OneCycle(0.1), Warmup(Cosine(0.1), 1)])
 def test_a_missing_length_is_an_error_that_says_what_to_do(unknown: Schedule) -> None:
     with pytest.raises(ValueError, match=r"^n_steps of .* is None; expected a number: give it, or call over"):
         unknown(0)
@@ -198,6 +225,7 @@ def test_a_missing_length_is_an_error_that_says_what_to_do(unknown: Schedule) ->
         (lambda lr: Step(lr, every=1), "lr of Step"),
         (lambda factor: Step(1.0, every=1, factor=factor), "factor of Step"),
         (Cosine, "lr of Cosine"),
+        (CosLog, "lr of CosLog"),
         (OneCycle, "peak of OneCycle"),
         (InverseScaling, "lr of InverseScaling"),
         (lambda lr: Warmup(lr, 1), "lr of Constant"),
@@ -231,7 +259,8 @@ def test_a_power_is_not_negative(value: float) -> None:
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-2, ValueError), (2.0, TypeError), (True, TypeError)])
 @pytest.mark.parametrize(
-    ("kind", "name"), [(Step, "every"), (Cosine, "n_steps"), (OneCycle, "n_steps"), (Warmup, "n_steps")]
+    ("kind", "name"),
+    [(Step, "every"), (Cosine, "n_steps"), (CosLog, "n_steps"), (OneCycle, "n_steps"), (Warmup, "n_steps")],
 )
 def test_counts_are_whole_numbers_from_1(kind: type, name: str, value: float, error: type[Exception]) -> None:
     message = f"{name} of {kind.__name__} is {value!r}; expected a whole number of steps from 1 up"

@@ -15,7 +15,7 @@ from fastmlp.losses import LOSSES
 
 SPEC = NetworkSpec((5, 4, 3, 2), ("tanh", "relu"), "softmax", "cross_entropy", "float64", l2=0.5, dropout=0.25)
 
-NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "gelu", "silu")
+NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "gelu", "silu", "mish")
 POSITIVE = ("exp", "sigmoid", "softplus", "softmax")
 ANY_OUTPUT = (*NAMES, "softmax", "exp")
 OUTPUTS = {

@@ -54,11 +54,14 @@ OPTIMIZERS = {
     "adam": fastmlp.Adam(0.01),
     "adamw": fastmlp.AdamW(0.01, weight_decay=0.1),
     "rmsprop": fastmlp.RMSprop(0.01),
+    "sgd by layers": fastmlp.PerLayer(fastmlp.SGD(0.05, momentum=0.9), weights=3.0, multipliers="ntk"),
+    "adamw by layers": fastmlp.PerLayer(fastmlp.AdamW(0.03, weight_decay=0.1), biases=0.1, multipliers="ntk"),
 }
 SCHEDULES = {
     "constant": schedules.Constant(0.01),
     "step": schedules.Step(0.02, every=2),
     "cosine": schedules.Cosine(0.02),
+    "cos_log": schedules.CosLog(0.05),
     "one_cycle": schedules.OneCycle(0.05),
     "inverse_scaling": schedules.InverseScaling(0.02),
     "warmup": schedules.Warmup(schedules.Cosine(0.02), 3),

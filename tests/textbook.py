@@ -45,6 +45,24 @@ def silu_slope(z: np.ndarray, _: np.ndarray) -> np.ndarray:
     return analytic.sigmoid(z) * (1.0 + z * analytic.sigmoid(-z))
 
 
+def mish_gate(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return t = tanh(s), s = softplus(z), and its slope (1 - t^2) s', where 1 - t^2 does not cancel."""
+    s = analytic.softplus(z)
+    return np.tanh(s), 4.0 * analytic.sigmoid(2.0 * s) * analytic.sigmoid(-2.0 * s) * analytic.sigmoid(z)
+
+
+def mish_slope(z: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """d/dz of z t(z)."""
+    t, steep = mish_gate(z)
+    return t + z * steep
+
+
+def mish_slope_terms(z: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """Both summands of the slope."""
+    t, steep = mish_gate(z)
+    return t + np.abs(z) * steep
+
+
 def one(z: np.ndarray, _: np.ndarray) -> np.ndarray:
     """1."""
     return np.ones_like(z)
@@ -61,6 +79,7 @@ SLOPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "softplus": lambda _, a: -np.expm1(-a),
     "gelu": gelu_slope,
     "silu": silu_slope,
+    "mish": mish_slope,
     "exp": lambda _, a: a,
 }
 """f'(z), from the output a where it can be had from it: then the rounding of a is part of it, as in a backend."""
@@ -90,6 +109,7 @@ SLOPE_TERMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "selu": lambda _, a: EULER_SHIFT + np.abs(a),
     "gelu": gelu_slope_terms,
     "silu": lambda z, _: analytic.sigmoid(z) * (1.0 + np.abs(z) * analytic.sigmoid(-z)),
+    "mish": mish_slope_terms,
 }
 """The same for a slope; where absent, the slope itself."""
 

@@ -26,6 +26,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.pairs < 1:
         parser.error(f"--pairs is {options.pairs}; expected at least 1")
+    is_whole = options.workload is None and options.layers is None and set(options.peers) == set(PEERS)
+    if options.output is None and is_whole:
+        options.output = RESULTS
     if options.layers is None:
         names = list(WORKLOADS) if options.workload is None else options.workload
         options.workloads = [WORKLOADS[name] for name in names]
@@ -46,7 +49,8 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         "--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="NAME", help=f"of {', '.join(PEERS)}"
     )
     parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help="of each comparison (%(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULTS, metavar="FILE", help="a JSON file")
+    what = f"a JSON file; by default {RESULTS.name} of the results, if everything is compared, else none"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=what)
     parser.add_argument("--float64", action="store_true", help="also what float64 costs fastmlp on each training")
     parser.add_argument("--threads", action="store_true", help="also what two threads gain fastmlp where they must")
 

@@ -36,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = recorded(rows, comparisons, peers, missing)
     record |= {"pairs": options.pairs, "held_to_one_core": cores.can_hold}
     print("\n", "\n".join([*tables.head(record), "", *tables.told(rows, comparisons)]), sep="")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(record, indent=2) + "\n")
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(record, indent=2) + "\n")
     verdicts = [row.is_met for row in rows] + [comparison.is_met for comparison in comparisons]
     return int(any(verdict is False for verdict in verdicts) or any(row.refused for row in rows))
 

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.groups import ONE_GROUP, ParameterGroups
 from fastmlp.optimizers import RULES, Coefficients
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
@@ -86,14 +87,18 @@ class Run:
         Step i takes the samples ``order[starts[i]:stops[i]]``.
     totals : ndarray of shape (n_steps,), float64
         Weight sum of each step's samples.
-    coefficients : ndarray of shape (n_steps, 6), float64
-        What the rule gets at each step.
-    decay, l2 : ndarray of shape (n_steps,), float64
-        The share of each weight taken away before the update, and the l2 of the step.
+    coefficients : ndarray of shape (n_steps, 6 n_groups), float64
+        What the rule gets at each step: six numbers for each group of parameters, side by side.
+    decay : ndarray of shape (n_steps, n_groups), float64
+        The share of each of a group's weights taken away before the update.
+    l2 : ndarray of shape (n_steps,), float64
+        The l2 of the step.
     losses : ndarray of shape (n_steps,), float64
         Written: each batch's loss before its update.
     seed, first_step : int
         For dropout: the seed, and the number of step 0 here.
+    groups : ParameterGroups
+        Which parameters are in which group.
     """
 
     parameters: Parameters
@@ -113,6 +118,7 @@ class Run:
     losses: Floats
     seed: int
     first_step: int
+    groups: ParameterGroups = ONE_GROUP
 
     def rows(self, step: int) -> Indices:
         """Return the samples of a step."""

@@ -32,7 +32,7 @@ from fastmlp.backends.base import (
 )
 from fastmlp.elementary import exp, log
 from fastmlp.losses import LOSSES
-from fastmlp.optimizers import RULES
+from fastmlp.optimizers import N_COEFFICIENTS, RULES
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -320,16 +320,26 @@ class _Trainer:
         return self._backend.loss_and_gradient(run.parameters, batch, run.gradient, dropout)
 
     def update(self, step: int) -> None:
-        run, round_row, decay = self._run, self._backend.round, float(self._run.decay[step])
-        rule, c = RULES[run.rule], run.coefficients[step].tolist()
+        run = self._run
+        for layer, W in enumerate(run.parameters.weights):
+            self._shrink(W, float(run.decay[step, run.groups.of(layer)[0]]))
+        for part, group in run.groups.slices(run.parameters):
+            first = N_COEFFICIENTS * group
+            self._apply_rule(part, run.coefficients[step, first : first + N_COEFFICIENTS].tolist())
+
+    def _shrink(self, W: Array, decay: float) -> None:
+        """Take a share of each weight away."""
         if decay:
-            for W in run.parameters.weights:
-                W[...] = [round_row([w - decay * w for w in row]) for row in W.tolist()]
-        g, w = run.gradient.flat.tolist(), run.parameters.flat.tolist()
-        s, t = (state.tolist() if state.size else g for state in run.states)
+            W[...] = [self._backend.round([w - decay * w for w in row]) for row in W.tolist()]
+
+    def _apply_rule(self, part: slice, c: Row) -> None:
+        """Step with the parameters of a part of the flat vector, by a row of coefficients."""
+        run, round_row, rule = self._run, self._backend.round, RULES[self._run.rule]
+        g, w = run.gradient.flat[part].tolist(), run.parameters.flat[part].tolist()
+        s, t = (state[part].tolist() if state.size else g for state in run.states)
         new = [rule.states(g_i, s_i, t_i, c) for g_i, s_i, t_i in zip(g, s, t, strict=True)]
         s, t = round_row([pair[0] for pair in new]), round_row([pair[1] for pair in new])
         for state, values in zip(run.states, (s, t), strict=True):
             if state.size:
-                state[...] = values
-        run.parameters.flat[...] = round_row([rule.parameter(*values, c) for values in zip(w, g, s, t, strict=True)])
+                state[part] = values
+        run.parameters.flat[part] = round_row([rule.parameter(*values, c) for values in zip(w, g, s, t, strict=True)])

@@ -84,6 +84,10 @@ def _silu(z: Complexes) -> Complexes:
     return z * _sigmoid(z)
 
 
+def _mish(z: Complexes) -> Complexes:
+    return z * _tanh(_softplus(z))
+
+
 ACTIVATIONS: dict[str, Callable[[Complexes], Complexes]] = {
     "identity": _identity,
     "sigmoid": _sigmoid,
@@ -95,6 +99,7 @@ ACTIVATIONS: dict[str, Callable[[Complexes], Complexes]] = {
     "softplus": _softplus,
     "gelu": _gelu,
     "silu": _silu,
+    "mish": _mish,
     "exp": np.exp,
 }
 

@@ -92,7 +92,7 @@ def single_step(batch: Batch) -> Steps:
     """Return a batch as a run of one step that updates nothing."""
     n = len(batch.X)
     arrays = (np.arange(n), np.zeros(1, np.int64), np.full(1, n), np.full(1, batch.total))
-    unused = (_NO_COEFFICIENTS, np.zeros(1))
+    unused = (_NO_COEFFICIENTS, np.zeros((1, 1)))
     return Steps._make((*map(frozen, (*arrays, *unused, np.full(1, batch.l2))), np.empty(1)))
 
 
@@ -101,7 +101,7 @@ def stripes(n: int, height: int) -> Steps:
     starts = np.arange(0, n, height)
     stops = np.minimum(starts + height, n)
     zeros = np.zeros(starts.size)
-    arrays = (np.arange(n), starts, stops, np.ones(starts.size), _NO_COEFFICIENTS, zeros, zeros)
+    arrays = (np.arange(n), starts, stops, np.ones(starts.size), _NO_COEFFICIENTS, zeros[:, None], zeros)
     return Steps._make((*map(frozen, arrays), np.empty(starts.size)))
 
 

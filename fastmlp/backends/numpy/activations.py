@@ -14,6 +14,7 @@ from fastmlp.activations import (
     GELU_REACH,
     GELU_SCALE,
     LEAKY_SLOPE,
+    MISH_REACH,
     SELU_ALPHA,
     SELU_SCALE,
     SOFTMAX,
@@ -90,6 +91,21 @@ def _silu(do: Do, Z: Array, A: Array, scratch: Scratch) -> None:
     do(np.multiply, A, Z, A)
 
 
+def _mish_powers(do: Do, Z: Array, e: Array, n: Array) -> None:
+    """Write e**Z to `e` and e (e + 2) to `n`; Z is brought within mish's reach first."""
+    do(np.minimum, Z, MISH_REACH, out=e)
+    do(np.exp, e, e)
+    do(np.add, e, 2.0, n)
+    do(np.multiply, n, e, n)
+
+
+def _mish(do: Do, Z: Array, A: Array, scratch: Scratch) -> None:
+    _mish_powers(do, Z, scratch.gate, scratch.values)
+    do(np.add, scratch.values, 2.0, scratch.gate)
+    do(np.divide, scratch.values, scratch.gate, scratch.gate)
+    do(np.multiply, scratch.gate, Z, A)
+
+
 def _exp(do: Do, Z: Array, A: Array, scratch: Scratch) -> None:
     do(np.exp, Z, A)
 
@@ -116,6 +132,7 @@ ACTIVATE: dict[str, Callable[[Do, Array, Array, Scratch], None]] = {
     "softplus": _softplus,
     "gelu": _gelu,
     "silu": _silu,
+    "mish": _mish,
     "exp": _exp,
     SOFTMAX: _softmax,
 }
@@ -202,6 +219,22 @@ def _through_silu(do: Do, Z: Array, A: Array, delta: Array, scratch: Scratch) ->
     _gated_slope(do, scratch.slope, scratch.factor, delta, scratch)
 
 
+def _through_mish(do: Do, Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
+    """Multiply delta with (n + Z 4 e (e + 1) / d) / d, d = n + 2."""
+    e, n, d, slope = scratch.gate, scratch.values, scratch.factor, scratch.slope
+    _mish_powers(do, Z, e, n)
+    do(np.add, n, 2.0, d)
+    do(np.add, e, 1.0, slope)
+    do(np.multiply, slope, e, slope)
+    do(np.divide, slope, d, slope)
+    do(np.minimum, Z, MISH_REACH, out=e)
+    do(np.multiply, e, 4.0, e)
+    do(np.multiply, slope, e, slope)
+    do(np.add, slope, n, slope)
+    do(np.divide, slope, d, slope)
+    do(np.multiply, delta, slope, delta)
+
+
 def _through_exp(do: Do, Z: Array, A: Array, delta: Array, scratch: Scratch) -> None:
     do(np.multiply, delta, A, delta)
 
@@ -225,6 +258,7 @@ THROUGH: dict[str, Callable[[Do, Array, Array, Array, Scratch], None]] = {
     "softplus": _through_softplus,
     "gelu": _through_gelu,
     "silu": _through_silu,
+    "mish": _through_mish,
     "exp": _through_exp,
     SOFTMAX: _through_softmax,
 }

@@ -201,23 +201,28 @@ _FORMS: dict[str, Callable[[Array], _Form]] = {"momentum": _momentum_form, "adam
 
 
 class FastUpdate:
-    """A rule bound to the arrays of a training, recorded, with memory for a row of coefficients."""
+    """A rule bound to the arrays of a training, recorded, with memory for the coefficients of a step."""
 
     def __init__(self, run: Run) -> None:
-        flat = run.parameters.flat
+        flat, gradient, (s, t) = run.parameters.flat, run.gradient.flat, run.states
         self._choose = _FORMS[run.rule]
-        self._row = np.empty(N_COEFFICIENTS, flat.dtype)
+        self._row = np.empty(N_COEFFICIENTS * len(run.groups.factors), flat.dtype)
         constants = tuple(self._row[i : i + 1].reshape(()) for i in range(self._row.size))
-        self._operands = (flat, run.gradient.flat, run.states, constants, np.empty_like(flat))
+        work = np.empty_like(flat)
+        self._operands = [
+            (flat[part], gradient[part], (s[part], t[part]), constants[N_COEFFICIENTS * group :], work[part])
+            for part, group in run.groups.slices(run.parameters)
+        ]
         self._recorded: dict[_Form, Recording] = {}
 
     def begin(self, coefficients: Coefficients) -> None:
         """Take the rows of a run."""
         self._rows = coefficients.astype(self._row.dtype)
-        form = self._choose(self._rows)
+        form = self._choose(self._rows.reshape(-1, N_COEFFICIENTS))
         if form not in self._recorded:
             self._recorded[form] = Recording()
-            form(self._recorded[form], *self._operands)
+            for flat, gradient, states, constants, work in self._operands:
+                form(self._recorded[form], flat, gradient, states, constants[:N_COEFFICIENTS], work)
         self._play = self._recorded[form].play
 
     def __call__(self, step: int) -> None:

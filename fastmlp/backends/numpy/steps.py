@@ -46,14 +46,14 @@ class _Recordings:
     def __init__(self, passes: Passes, run: Run) -> None:
         self._passes = passes
         self._parameters, self._gradient, self._states = run.parameters, run.gradient, run.states
-        self._rule = run.rule
+        self._rule, self._groups = run.rule, run.groups
         self._batches: dict[tuple[int, Kind], _Recorded] = {}
         self.update = passes.arithmetic.updater(run)
 
     def serve(self, run: Run) -> bool:
-        """Return whether a run has the arrays, the very same, and the rule."""
+        """Return whether a run has the arrays, the very same, and the rule and the groups."""
         arrays = run.parameters is self._parameters and run.gradient is self._gradient and run.states is self._states
-        return arrays and run.rule == self._rule
+        return arrays and run.rule == self._rule and run.groups == self._groups
 
     def batch(self, workspace: Workspace, n_rows: int, kind: Kind) -> _Recorded:
         """Return the recording of a batch; the workspace is always the one that keeps this."""
@@ -90,6 +90,7 @@ class Steps:
         self._recordings.update.begin(run.coefficients)
         self._starts, self._stops = run.starts.tolist(), run.stops.tolist()
         self._totals, self._l2, self._decay = run.totals.tolist(), run.l2.tolist(), run.decay.tolist()
+        self._is_decaying = bool(run.decay.any())
         self._is_dropping = passes.spec.dropout > 0
         self._kind = Kind(run.Y.ndim == 1, run.weights is not None, self._is_dropping, 0.0)
 
@@ -109,10 +110,16 @@ class Steps:
 
     def update(self, step: int) -> None:
         """Decay the weights, then apply the rule."""
-        if self._decay[step]:
-            for W in self._run.parameters.weights:
-                self._passes.arithmetic.add_scaled(now, -self._decay[step], W, W)
+        if self._is_decaying:
+            self._shrink_weights(self._decay[step])
         self._recordings.update(step)
+
+    def _shrink_weights(self, decay: list[float]) -> None:
+        """Take a share of each weight away, by the groups of the layers."""
+        for layer, W in enumerate(self._run.parameters.weights):
+            share = decay[self._run.groups.of(layer)[0]]
+            if share:
+                self._passes.arithmetic.add_scaled(now, -share, W, W)
 
     def _gather(self, rows: Indices, total: float, views: Views) -> None:
         run = self._run

@@ -14,7 +14,7 @@ from fastmlp.backends.numpy.calls import Do, one_call
 from fastmlp.backends.numpy.workspace import Kind, Scratch, Views
 from fastmlp.elementary import exp, log
 from fastmlp.losses import LOSSES
-from fastmlp.optimizers import RULES, Coefficients
+from fastmlp.optimizers import N_COEFFICIENTS, RULES, Coefficients
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -43,6 +43,7 @@ class StrictUpdate:
     def __init__(self, run: Run) -> None:
         self._rule, self._states = RULES[run.rule], run.states
         self._flat, self._gradient = run.parameters.flat, run.gradient.flat
+        self._parts = run.groups.slices(run.parameters)
 
     def begin(self, coefficients: Coefficients) -> None:
         """Take the rows of a run."""
@@ -50,8 +51,13 @@ class StrictUpdate:
 
     def __call__(self, step: int) -> None:
         """Do a step."""
-        c, states, flat = self._rows[step], self._states, self._flat
-        g = self._gradient.astype(np.float64)
+        for part, group in self._parts:
+            first = N_COEFFICIENTS * group
+            self._apply_rule(part, self._rows[step][first : first + N_COEFFICIENTS])
+
+    def _apply_rule(self, part: slice, c: list[float]) -> None:
+        states, flat = [state[part] for state in self._states], self._flat[part]
+        g = self._gradient[part].astype(np.float64)
         s, t = (state.astype(np.float64) for state in states)
         for state, values in zip(states, self._rule.states(g, s, t, c), strict=True):
             state[...] = values

@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from fastmlp.backends.numba.fast.learner import FastLearner
 from fastmlp.backends.numba.fast.room import Purpose, Room
 from fastmlp.backends.numba.simd.registers import host
 from fastmlp.backends.numba.simd.threads import GIVEN_UP
+from fastmlp.groups import ParameterGroups
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -147,7 +149,7 @@ class FastBackend:
             known = self._known = weakref.ref(run), self._taken_apart(run)
         pieces, key, sizes = known[1]
         span = (start, stop, RULE_CODES[run.rule])
-        return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes)
+        return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes, run.groups)
 
     def learner(self, run: Run) -> Learner:
         """Return what does single steps."""
@@ -202,21 +204,18 @@ class FastBackend:
         span: tuple[int, int, int],
         key: Key,
         sizes: Indices,
+        groups: ParameterGroups | None = None,
     ) -> int:
+        """Do the steps of `span`, (start, stop, rule); where nothing is updated there are no groups."""
         largest = int(sizes.max(initial=1))
         most = self._pace.limit(self._threads_for(largest, span))
         with self._room(purpose, largest, most) as room:
             n_threads = min(most, -(-largest // room.layout.stripe_rows))  # one without a stripe would only wait
-            networks = room.training(
-                parameters.flat, sizes, learning=span[2] != NO_UPDATE, key=key, n_threads=n_threads
-            )
+            programs = partial(room.training, parameters.flat, sizes, groups=groups, key=key)
+            networks = programs(n_threads=n_threads)
 
             def task(number: int, n: int) -> int:
-                own = (
-                    networks
-                    if n == n_threads
-                    else room.training(parameters.flat, sizes, learning=span[2] != NO_UPDATE, key=key, n_threads=n)
-                )
+                own = networks if n == n_threads else programs(n_threads=n)
                 ended: int = kernels.train(own[number], *pieces, room.memory, span, key, (number, n))
                 return ended
 

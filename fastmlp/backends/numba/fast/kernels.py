@@ -14,22 +14,26 @@ import numpy as np
 from fastmlp.backends.numba.cache import cached
 from fastmlp.backends.numba.fast import program
 from fastmlp.backends.numba.jit import exact
-from fastmlp.backends.numba.simd import library, passes
-from fastmlp.backends.numba.simd.dots import dots, row_dots
-from fastmlp.backends.numba.simd.leaf import ahead, pointer
+from fastmlp.backends.numba.simd import library, outputs, passes
+from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots
+from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import panel_product, product_of_rows, product_over_rows, row_product, transpose
+from fastmlp.optimizers import N_COEFFICIENTS
 
 _PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = program.PRODUCT, program.ACTIVATE, program.DERIVATIVE, program.SOFTMAX
 _SOFTMAX_DELTA, _MEASURE, _SCALE, _MULTIPLY = program.SOFTMAX_DELTA, program.MEASURE, program.SCALE, program.MULTIPLY
 _DROP, _PLACES, _TARGETS, _UPDATE = program.DROP, program.PLACES, program.TARGETS, program.UPDATE
 _FROM_INPUTS, _OF_ROWS, _OVER_ROWS, _DOTS = program.FROM_INPUTS, program.OF_ROWS, program.OVER_ROWS, program.DOTS
-_TRANSPOSE = program.TRANSPOSE
+_TRANSPOSE, _DOTS_TO_COLUMNS, _SUMS_OF_COLUMNS = program.TRANSPOSE, program.DOTS_TO_COLUMNS, program.SUMS_OF_COLUMNS
+_MEASURE_COLUMNS, _SCALE_COLUMNS = program.MEASURE_COLUMNS, program.SCALE_COLUMNS
+_SOFTMAX_COLUMNS, _SOFTMAX_DELTA_COLUMNS = program.SOFTMAX_COLUMNS, program.SOFTMAX_DELTA_COLUMNS
 _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
     *(program.FINITE, program.CHECK, program.MEET),
     *(program.PENALISE, program.HAND_OUT),
 )
 _WIDTH = program.WIDTH
+_N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
 _FIRST: Any = np.int64(0)
 _ENTRIES: Any = np.int64(-1)
@@ -68,20 +72,59 @@ def unpack(moves: Any, values: Any, flat: Any) -> None:
 
 
 @exact
-def gather_targets(call: Any, network: Any, samples: Any, steps: Any, number: int, memory: Any) -> None:
-    """Copy Y of samples to a block, padded and labels as one-hot rows, and write each one's share of its batch."""
-    n_out, values = samples.Y.shape[1], pointer(memory.values)
-    Y, order, shares = pointer(samples.Y), pointer(steps.order), pointer(memory.shares)
-    first, y_row, divisor = steps.starts[number] + call[1], call[4], steps.totals[number] * network.divisor
+def gather_targets(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
+    """Copy Y of samples to a block, labels as one-hot rows."""
+    n_out, Y, order = (
+        samples.Y.shape[1],
+        pointer(samples.Y),
+        ahead(pointer(steps.order), steps.starts[number] + call[1]),
+    )
+    y_row, y_column = call[4], call[5]
     for i in range(call[2]):
-        sample = order[first + i]
-        y = ahead(values, call[3] + i * y_row)
-        if samples.labels.size:
-            passes.fill(y, y_row, 0.0)
-            y[samples.labels[sample]] = 1
+        y, row = ahead(values, call[3] + i * y_row), ahead(Y, order[i] * n_out)
+        if y_column == 1:
+            passes.copy(row, y, n_out)
         else:
-            passes.copy(ahead(Y, sample * n_out), y, n_out)
-        shares[call[5] + i] = (samples.weights[sample] if samples.weights.size else 1.0) / divisor
+            for j in range(n_out):
+                y[j * y_column] = row[j]
+
+
+@exact
+def gather_labels(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
+    """Write labels of samples to a block, as one-hot rows."""
+    order, n_out = ahead(pointer(steps.order), steps.starts[number] + call[1]), samples.Y.shape[1]
+    y_row, y_column = call[4], call[5]
+    for i in range(call[2]):
+        y = ahead(values, call[3] + i * y_row)
+        if y_column == 1:
+            passes.fill(y, y_row, 0.0)
+        else:
+            for j in range(n_out):
+                y[j * y_column] = 0
+        y[samples.labels[order[i]] * y_column] = 1
+
+
+@exact
+def gather_shares(call: Any, network: Any, samples: Any, steps: Any, number: int, shares: Any) -> None:
+    """Write the share of each sample of a block in its batch."""
+    order, own = ahead(pointer(steps.order), steps.starts[number] + call[1]), ahead(shares, call[6])
+    divisor = steps.totals[number] * network.divisor
+    even = 1.0 / divisor
+    for i in range(call[2]):
+        own[i] = samples.weights[order[i]] / divisor if samples.weights.size else even
+
+
+@exact
+def hand_out(call: Any, values: Any, out: Any) -> None:
+    """Copy rows of numbers to a caller's array."""
+    row, column, size = call[3], call[4], call[5]
+    for i in range(call[2]):
+        source, target = ahead(values, call[1] + i * row), ahead(out, i * size)
+        if column == 1:
+            passes.copy(source, target, size)
+        else:
+            for j in range(size):
+                target[j] = source[j * column]
 
 
 @exact
@@ -101,7 +144,7 @@ def perform(  # noqa: PLR0915  one branch a call
         call = ahead(pointer(network.table), (network.entries[number] if row < 0 else row) * _WIDTH)
         inputs = ahead(X, steps.starts[number] * n_in)
         coefficients = ahead(pointer(steps.coefficients), number * steps.coefficients.shape[1])
-        l2, decay = steps.l2[number], steps.decay[number]
+        l2 = steps.l2[number]
         loss = penalty(network, memory, l2) if l2 != 0.0 else 0.0
         while True:
             code = call[0]
@@ -127,14 +170,17 @@ def perform(  # noqa: PLR0915  one branch a call
                     product_of_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
                 else:
                     product_over_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
-            elif code == _DOTS:
+            elif code in (_DOTS, _DOTS_TO_COLUMNS):
                 a, w, init, c = (
                     ahead(values, call[1]),
                     ahead(values, call[3]),
                     ahead(values, call[5]),
                     ahead(values, call[6]),
                 )
-                dots(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
+                if code == _DOTS:
+                    dots(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
+                else:
+                    dots_to_columns(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
             elif code == _UPDATE:
                 w, g, s, t = (
                     ahead(values, call[1]),
@@ -142,13 +188,15 @@ def perform(  # noqa: PLR0915  one branch a call
                     ahead(values, call[3]),
                     ahead(values, call[4]),
                 )
-                if l2 == 0.0 and decay == 0.0:
-                    passes.update(w, g, s, t, call[5], coefficients, 0.0, 0.0, rule)
-                else:  # which are the weights' alone
+                own, decay = ahead(coefficients, call[7] * _N_COEFFICIENTS), steps.decay[number, call[7]]
+                if l2 == 0.0 and decay == 0.0 and call[7] == call[8]:
+                    passes.update(w, g, s, t, call[5], own, 0.0, 0.0, rule)
+                else:  # l2 and decay are the weights' alone, and the biases may be in another group
                     n = call[6]
-                    passes.update(w, g, s, t, n, coefficients, l2, decay, rule)
+                    passes.update(w, g, s, t, n, own, l2, decay, rule)
                     w, g, s, t = ahead(w, n), ahead(g, n), ahead(s, n), ahead(t, n)
-                    passes.update(w, g, s, t, call[5] - n, coefficients, 0.0, 0.0, rule)
+                    own = ahead(coefficients, call[8] * _N_COEFFICIENTS)
+                    passes.update(w, g, s, t, call[5] - n, own, 0.0, 0.0, rule)
             elif code == _TRANSPOSE:
                 transpose(ahead(values, call[1]), call[2], call[3], call[4], ahead(values, call[5]), call[6])
             elif code == _ACTIVATE:
@@ -161,8 +209,12 @@ def perform(  # noqa: PLR0915  one branch a call
                 for i in range(call[2]):
                     memory.places[call[3] + i] = steps.order[first + i] * n_in
             elif code == _TARGETS:
-                gather_targets(call, network, samples, steps, number, memory)
-            elif code == _MEASURE:
+                if samples.labels.size:
+                    gather_labels(call, samples, steps, number, values)
+                else:
+                    gather_targets(call, samples, steps, number, values)
+                gather_shares(call, network, samples, steps, number, shares)
+            elif code in (_MEASURE, _MEASURE_COLUMNS):
                 z, a, y, delta = (
                     ahead(values, call[1]),
                     ahead(values, call[2]),
@@ -170,9 +222,15 @@ def perform(  # noqa: PLR0915  one branch a call
                     ahead(values, call[4]),
                 )
                 p, own = ahead(values, call[11]), ahead(shares, call[5])
-                memory.losses[call[10]] = passes.measure(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
+                if code == _MEASURE:
+                    own_loss = outputs.measure(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
+                else:
+                    own_loss = outputs.measure_columns(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
+                memory.losses[call[10]] = own_loss
             elif code == _SCALE:
-                passes.scale(ahead(values, call[1]), ahead(shares, call[2]), call[3], call[4], call[5])
+                outputs.scale(ahead(values, call[1]), ahead(shares, call[2]), call[3], call[4], call[5])
+            elif code == _SCALE_COLUMNS:
+                outputs.scale_columns(ahead(values, call[1]), ahead(shares, call[2]), call[3], call[4], call[5])
             elif code == _CHECK:
                 for stripe in range(call[1]):
                     loss += memory.losses[stripe]
@@ -180,10 +238,20 @@ def perform(  # noqa: PLR0915  one branch a call
                     steps.losses[number] = loss
                     return number, False
             elif code == _SOFTMAX:
-                passes.softmax(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4], call[5], call[6])
-            elif code == _SOFTMAX_DELTA:
+                outputs.softmax(ahead(values, call[1]), ahead(values, call[2]), call[3], call[4], call[5], call[6])
+            elif code == _SOFTMAX_COLUMNS:
+                z, a = ahead(values, call[1]), ahead(values, call[2])
+                outputs.softmax_columns(z, a, call[3], call[4], call[5], call[6])
+            elif code in (_SOFTMAX_DELTA, _SOFTMAX_DELTA_COLUMNS):
                 a, y, delta = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3])
-                passes.softmax_delta(a, y, delta, call[4], call[5], call[6])
+                if code == _SOFTMAX_DELTA:
+                    outputs.softmax_delta(a, y, delta, call[4], call[5], call[6])
+                else:
+                    outputs.softmax_delta_columns(a, y, delta, call[4], call[5], call[6], call[7])
+            elif code == _SUMS_OF_COLUMNS:
+                x, init, sums = ahead(values, call[1]), ahead(values, call[5]), ahead(values, call[7])
+                out = ahead(values, call[8])
+                outputs.sums_of_columns(x, call[2], call[3], call[4], init, call[6], sums, out)
             elif code == _MULTIPLY:
                 passes.multiply(ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[3]), call[4])
             elif code == _DROP:
@@ -199,9 +267,8 @@ def perform(  # noqa: PLR0915  one branch a call
                 if l2 != 0.0:
                     passes.add_scaled(ahead(values, call[1]), ahead(values, call[2]), call[3], l2)
             elif code == _HAND_OUT:
-                out = ahead(pointer(trainee.rows), (steps.starts[number] + call[5]) * call[4])
-                for i in range(call[2] if trainee.rows.size else 0):
-                    passes.copy(ahead(values, call[1] + i * call[3]), ahead(out, i * call[4]), call[4])
+                if trainee.rows.size:
+                    hand_out(call, values, ahead(pointer(trainee.rows), (steps.starts[number] + call[6]) * call[5]))
             else:
                 steps.losses[number] = loss
                 break
@@ -288,13 +355,25 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
                 row_dots(source, ahead(own, row[0]), ahead(own, row[1]), z, row[2], row[3])
             else:
                 row_product(source, ahead(own, row[0]), ahead(own, row[1]), z, row[2], row[3])
-            if row[8]:
-                passes.softmax(z, a, 1, row[3], row[6], 0)
+            if row[8] and row[9]:
+                softmax_of_few(z, a, row[3], lanes_of(z))
+            elif row[8]:
+                outputs.softmax(z, a, 1, row[3], row[6], 0)
             else:
                 passes.activate(z, a, row[6], row[7])
             source = a
         passes.copy(source, ahead(y, i * out.shape[1]), out.shape[1])
     return finite
+
+
+@exact
+def softmax_of_few(z: Any, a: Any, size: int, column: int) -> None:
+    """Write softmax of one row of a few numbers to a, in columns for a while: its bits are those of many rows."""
+    for j in range(size - 1, 0, -1):
+        z[j * column] = z[j]
+    outputs.softmax_columns(z, a, 1, size, column, 0)
+    for j in range(1, size):
+        a[j] = a[j * column]
 
 
 ENTRY_POINTS = tuple(cached(kernel, library.load) for kernel in (evaluate, train, answer))

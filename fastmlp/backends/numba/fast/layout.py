@@ -3,14 +3,16 @@
 A row of activations is a whole number of registers. A layer's weights lie in panels of a few registers' width, each
 with all its rows one after the other and its biases as the last: what a tile of the product reads is contiguous, and
 so is what an optimizer writes. A narrow layer, of a few outputs, is kept transposed instead, a row for each output, and
-its biases behind: as columns, nearly all of it would be padding. Padding begins as zeros, and zero weights, biases and
-deltas stay zero.
+its biases behind: as columns, nearly all of it would be padding. So would its rows of activations be; if it is the last
+layer they are kept in columns, one for each output. Padding begins as zeros, and zero weights, biases and deltas stay
+zero.
 
 All offsets count numbers from the start of one array, `Memory.values`; those of panels, from the start of a part of it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,14 +23,14 @@ from fastmlp import dropout
 from fastmlp.activations import ACTIVATIONS, SOFTMAX
 from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES
 from fastmlp.backends.numba.simd.dots import columns_at_most
-from fastmlp.backends.numba.simd.passes import loss_case
+from fastmlp.backends.numba.simd.outputs import loss_case
 from fastmlp.backends.numba.simd.registers import host, lanes
 from fastmlp.backends.numba.simd.threads import N_INTEGERS
 from fastmlp.losses import LOSSES
 from fastmlp.parameters import ALIGNMENT, Array, aligned
 from fastmlp.spec import NetworkSpec
 
-_NEEDS_Z = ("gelu", "silu")  # whose derivative is not computed from the output
+_NEEDS_Z = ("gelu", "silu", "mish")  # whose derivative is not computed from the output
 
 _STRIPE_BYTES = 128 * 1024  # of rows that go through all layers together: half a small second-level cache
 _BLOCK_BYTES = 512 * 1024  # of rows whose activations and deltas are kept until the gradient has them
@@ -98,6 +100,7 @@ class Layer:
     fan_out: int
     row: int  # its outputs, padded to whole registers
     stride: int  # from one row of activations to the next
+    column: int  # from one number of such a row to the next
     in_row: int
     activation: int
     is_softmax: bool
@@ -111,6 +114,15 @@ class Layer:
     dropped: int = 0
     factors: int = 0
     delta: int = 0
+
+    @property
+    def is_in_columns(self) -> bool:
+        """Whether its activations are kept in columns."""
+        return self.column != 1
+
+    def size(self, n_rows: int) -> int:
+        """Return how many numbers so many rows of it take."""
+        return self.fan_out * self.column if self.is_in_columns else n_rows * self.stride
 
 
 def padded(size: int, dtype: str) -> int:
@@ -140,6 +152,11 @@ def _is_narrow(spec: NetworkSpec, number: int) -> bool:
     if number == 0 or fan_out > columns_at_most(n) or fan_in <= 2 * fan_out:
         return False
     return fan_in % n == 0 or ACTIVATIONS[spec.activations[number - 1]].forward(0.0) == 0.0
+
+
+def _has_columns(spec: NetworkSpec, number: int) -> bool:
+    """Return whether a layer's activations are kept in columns: a narrow last layer's."""
+    return number == spec.n_layers - 1 and _is_narrow(spec, number)
 
 
 def _narrow_panels(in_row: int, width: int, n_lanes: int, start: int) -> list[Panel]:
@@ -172,6 +189,8 @@ class Layout:
         self.panel_width = host().tile.vectors * self.lanes
         self.chunk_rows, self.chunk_size = _CHUNK_ROWS, (_CHUNK_ROWS + 1) * self.panel_width
         self.stripe_rows, self.block_rows = _rows_at_once(spec, n_rows, training=training)
+        if _has_columns(spec, spec.n_layers - 1):  # no register of a column is of two stripes, or of two blocks
+            self.stripe_rows, self.block_rows = (padded(n, spec.dtype) for n in (self.stripe_rows, self.block_rows))
         self.divisor = float(spec.n_outputs if LOSSES[spec.loss].averaged else 1)
         self.drop_below, self.kept = (
             dropout.threshold(spec.dropout),
@@ -183,9 +202,10 @@ class Layout:
         self.zeros, self.one = self._reserve(self.panel_width), self._reserve(1)
         self.first_state, self.second_state = (self._reserve(n_weights) if training else 0 for _ in range(2))
         self.numbers = self._reserve(self.layers[-1].row)
-        self.y = self._reserve(self.block_rows * self.layers[-1].stride)
+        self.y = self._reserve(self.layers[-1].size(self.block_rows))
         self.gradient = self._reserve(n_weights if training else 0)  # untouched where each chunk is used at once
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
+        self.sums = self._reserve(self.layers[-1].fan_out * self.lanes if self.layers[-1].is_in_columns else 0)
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
         for layer in self.layers:
             self._place_rows(layer)
@@ -196,6 +216,9 @@ class Layout:
         for number, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, spec.all_activations, strict=True)):
             row, in_row = padded(fan_out, spec.dtype), padded(fan_in, spec.dtype)
             shape, is_narrow = (self.panel_width, self.lanes), _is_narrow(spec, number)
+            steps = _spread(row, spec.dtype), 1
+            if _has_columns(spec, number):
+                steps = 1, _spread(self.block_rows, spec.dtype)
             if is_narrow:
                 panels = transposed_panels = _narrow_panels(in_row, *shape, start)
             else:
@@ -205,7 +228,7 @@ class Layout:
             bias = start + fan_out * in_row if is_narrow else 0
             layers.append(
                 Layer(
-                    *(number, fan_in, fan_out, row, _spread(row, spec.dtype), in_row, ACTIVATION_CODES[name]),
+                    *(number, fan_in, fan_out, row, *steps, in_row, ACTIVATION_CODES[name]),
                     *(name == SOFTMAX, name == "identity", is_narrow, panels, transposed_panels, bias),
                 )
             )
@@ -218,10 +241,10 @@ class Layout:
         return start
 
     def _place_rows(self, layer: Layer) -> None:
-        """Reserve what every row has of a layer; Z is apart where the derivative, or softmax, needs it."""
-        size, is_last = self.block_rows * layer.stride, layer is self.layers[-1]
+        """Reserve what every row has of a layer; Z is apart where the derivative, the loss, or softmax needs it."""
+        size, is_last = layer.size(self.block_rows), layer is self.layers[-1]
         layer.a = layer.z = layer.dropped = self._reserve(size)
-        if is_last or self.spec.all_activations[layer.number] in _NEEDS_Z:
+        if (is_last and not layer.is_identity) or self.spec.all_activations[layer.number] in _NEEDS_Z:
             layer.z = self._reserve(size)
         if self.spec.dropout and not is_last:
             layer.dropped, layer.factors = self._reserve(size), self._reserve(size)
@@ -310,6 +333,9 @@ def _rows_at_once(spec: NetworkSpec, n_rows: int, *, training: bool) -> tuple[in
     """Return how many rows go through all layers together, and how many are kept for one product of gradients."""
     numbers = sum(2 * padded(size, spec.dtype) for size in spec.layer_sizes[1:])
     row_bytes = numbers * np.dtype(spec.dtype).itemsize
-    stripe = max(24, min(192, _STRIPE_BYTES // row_bytes // 24 * 24))  # whole tiles of 4, 6 and 8 rows
+    unit = 24  # whole tiles of 4, 6 and 8 rows
+    if _has_columns(spec, spec.n_layers - 1):
+        unit = math.lcm(unit, lanes(spec.dtype))  # and of a column's registers
+    stripe = max(unit, min(192, _STRIPE_BYTES // row_bytes // unit * unit))
     block = max(_FEWEST_BLOCK_ROWS, _BLOCK_BYTES // row_bytes) if training else stripe
     return min(stripe, n_rows), min(block, n_rows)

@@ -28,7 +28,7 @@ class FastLearner:
         self._states, self._rule, self._is_dropping = run.states, RULE_CODES[run.rule], spec.dropout > 0
         key = (self._is_dropping, run.seed, run.first_step)
         (network,) = self._room.training(
-            run.parameters.flat, run.stops - run.starts, learning=True, key=key, n_threads=1
+            run.parameters.flat, run.stops - run.starts, groups=run.groups, key=key, n_threads=1
         )
         self._network, self._samples = network, samples_of(spec, run.X, run.Y, run.weights)
         self._run, self._steps = run, steps_of(run)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from fastmlp.backends.numba.fast.layout import Layer, Layout, Panel
+from fastmlp.groups import ONE_GROUP, ParameterGroups
 
 # The calls, and what stands behind each: offsets in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(23))
+_codes: Any = map(np.int64, range(29))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -38,13 +39,19 @@ _codes: Any = map(np.int64, range(23))
     DOTS,  # a, a_row, w, w_row, init, c, c_row, k, m, columns
     PLACES,  # first row of the batch, rows, first row of the block
     TARGETS,  # first row of the batch, rows, y, y_row, first row of the block
-    UPDATE,  # w, g, s, t, n, how many of them are weights
+    UPDATE,  # w, g, s, t, n, how many of them are weights, the group of the weights, that of the biases
     TRANSPOSE,  # w, w_row, m, vectors, t, t_row
     CHECK,  # number of stripes, whether the loss is complete
     MEET,  # threads wait for each other
     FINITE,  # z, rows, row, z_row: notes whether all are
     PENALISE,  # g, w, n: adds l2 w to a gradient that nobody will step by
-    HAND_OUT,  # source, rows, row, size, first row of the batch: from there to the caller's rows, if any are wanted
+    HAND_OUT,  # source, rows, row, column, size, first row of the batch: to the caller's rows, if any are wanted
+    DOTS_TO_COLUMNS,  # as DOTS, but in place of c_row how far it is from one column to the next
+    MEASURE_COLUMNS,  # as MEASURE, but in place of the width how far it is from one column to the next
+    SCALE_COLUMNS,  # as SCALE, likewise
+    SOFTMAX_COLUMNS,  # as SOFTMAX, likewise
+    SOFTMAX_DELTA_COLUMNS,  # a, y, delta, rows, size, column, linked
+    SUMS_OF_COLUMNS,  # x, rows, size, column, init, init_row, sums, out
 ) = _codes
 WIDTH = 13
 
@@ -60,10 +67,12 @@ class Writer:
     layout : Layout
     dropping : bool
         Whether units are dropped.
+    groups : ParameterGroups
+        Of what is updated.
     """
 
-    def __init__(self, layout: Layout, *, dropping: bool) -> None:
-        self.layout, self.dropping = layout, dropping
+    def __init__(self, layout: Layout, *, dropping: bool, groups: ParameterGroups = ONE_GROUP) -> None:
+        self.layout, self.dropping, self.groups = layout, dropping, groups
 
     # ---- programs
 
@@ -72,10 +81,10 @@ class Writer:
         last = self.layout.layers[-1]
         calls = [*self._forward(0, n, 0, in_place=True, measuring=measuring)]
         if measuring:
-            calls.insert(0, (TARGETS, 0, n, self.layout.y, last.stride, 0))
+            calls.insert(0, (TARGETS, 0, n, self.layout.y, last.stride, last.column, 0))
             calls += [self._measure(0, n, 0, last.z), (CHECK, 1, False)]
         else:
-            calls.append((HAND_OUT, last.a, n, last.stride, last.fan_out, 0))
+            calls.append((HAND_OUT, last.a, n, last.stride, last.column, last.fan_out, 0))
         return [*calls, (END,)]
 
     def step(self, n: int, *, learning: bool, thread: int, n_threads: int) -> list[Call]:
@@ -107,15 +116,18 @@ class Writer:
         layout, last = self.layout, self.layout.layers[-1]
         y = layout.y + first * last.stride
         yield PLACES, before + first, n, first
-        yield TARGETS, before + first, n, y, last.stride, first
+        yield TARGETS, before + first, n, y, last.stride, last.column, first
         yield from self._forward(first, n, before)
         z, a, delta = (part + first * last.stride for part in (last.z, last.a, last.delta))
         yield self._measure(first, n, stripe, delta)
-        if last.is_softmax:
+        if last.is_softmax and last.is_in_columns:
+            yield SOFTMAX_DELTA_COLUMNS, a, y, delta, n, last.fan_out, last.column, layout.is_linked
+        elif last.is_softmax:
             yield SOFTMAX_DELTA, a, y, delta, n, last.stride, layout.is_linked
         elif not layout.is_linked and not last.is_identity:
-            yield DERIVATIVE, z, a, delta, n * last.stride, last.activation
-        yield SCALE, delta, first, n, last.fan_out, last.stride
+            for start, size in self._runs_of_rows(last, n):
+                yield DERIVATIVE, z + start, a + start, delta + start, size, last.activation
+        yield self._by_layout(SCALE, SCALE_COLUMNS), delta, first, n, last.fan_out, self._step(last)
         for layer, below in zip(layout.layers[:0:-1], layout.layers[-2::-1], strict=True):
             start = first * below.stride
             yield from self._back_product(layer, first, n, below.delta + start, below.stride)
@@ -127,8 +139,26 @@ class Writer:
     def _measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
         layout, last = self.layout, self.layout.layers[-1]
         z, a, y = (part + first * last.stride for part in (last.z, last.a, layout.y))
-        rows = (first, n, last.fan_out, last.stride)
-        return MEASURE, z, a, y, slopes, *rows, layout.loss_case, stripe, layout.numbers
+        code = self._by_layout(MEASURE, MEASURE_COLUMNS)
+        rows = (first, n, last.fan_out, self._step(last))
+        return code, z, a, y, slopes, *rows, layout.loss_case, stripe, layout.numbers
+
+    def _by_layout(self, code: Any, code_for_columns: Any) -> Any:
+        """Return which of two calls does it for outputs as they are kept."""
+        return code_for_columns if self.layout.layers[-1].is_in_columns else code
+
+    @staticmethod
+    def _step(layer: Layer) -> int:
+        """Return how far it is from one column, or one row, of a layer to the next."""
+        return layer.column if layer.is_in_columns else layer.stride
+
+    def _runs_of_rows(self, layer: Layer, n: int) -> Iterator[tuple[int, int]]:
+        """Yield where n rows of a layer lie one after the other, and how many numbers, registers' padding included."""
+        if not layer.is_in_columns:
+            yield 0, n * layer.stride
+            return
+        for j in range(layer.fan_out):
+            yield j * layer.column, -(-n // self.layout.lanes) * self.layout.lanes
 
     def _forward(
         self, first: int, n: int, before: int, *, in_place: bool = False, measuring: bool = True
@@ -144,8 +174,8 @@ class Writer:
             if layer.is_narrow:
                 w, bias = layout.weights + layer.panels[0].start, layout.weights + layer.bias
                 yield (
-                    *(DOTS, source, source_row, w, layer.in_row, bias),
-                    *(z, layer.stride, layer.in_row, n, layer.fan_out),
+                    *(DOTS_TO_COLUMNS if layer.is_in_columns else DOTS, source, source_row, w, layer.in_row, bias),
+                    *(z, self._step(layer), layer.in_row, n, layer.fan_out),
                 )
             for panel in () if layer.is_narrow else layer.panels:
                 w = layout.weights + panel.start
@@ -160,9 +190,11 @@ class Writer:
             if not measuring and not layer.number:  # where X is finite but for an overflow, which the caller looks into
                 yield FINITE, z, n, layer.row, layer.stride
             if layer.is_softmax:
-                yield SOFTMAX, z, a, n, layer.fan_out, layer.stride, measuring
-            elif not layer.is_identity or z != a:
-                yield ACTIVATE, z, a, n * layer.stride, layer.activation
+                code = self._by_layout(SOFTMAX, SOFTMAX_COLUMNS)
+                yield code, z, a, n, layer.fan_out, self._step(layer), measuring
+            elif not layer.is_identity:
+                for start, size in self._runs_of_rows(layer, n):
+                    yield ACTIVATE, z + start, a + start, size, layer.activation
             source, source_row = a, layer.stride
             if self.dropping and layer.number < len(layout.layers) - 1:
                 factors, dropped = layer.factors + first * layer.stride, layer.dropped + first * layer.stride
@@ -176,7 +208,7 @@ class Writer:
         for panel in layer.transposed_panels:
             t = panel.start + (self.layout.weights if layer.is_narrow else self.layout.transposed)
             yield (
-                *(PRODUCT, delta, layer.stride, 1, t, panel.row, self.layout.zeros, 0),
+                *(PRODUCT, delta, layer.stride, layer.column, t, panel.row, self.layout.zeros, 0),
                 *(out + panel.column, out_row, layer.fan_out, n, panel.vectors),
             )
 
@@ -184,7 +216,7 @@ class Writer:
         """Write delta @ W.T of the first layer for the n rows of a block, and hand it out."""
         first, out = self.layout.layers[0], self.layout.input_gradient
         yield from self._back_product(first, 0, n, out, first.in_row)
-        yield HAND_OUT, out, n, first.in_row, first.fan_in, before
+        yield HAND_OUT, out, n, first.in_row, 1, first.fan_in, before
 
     # ---- parameters
 
@@ -253,13 +285,18 @@ class Writer:
         source, source_row = self._source(layer)
         start, start_row = (g, row) if adding else (self.layout.zeros, 0)
         yield (
-            *(PRODUCT, layer.delta, 1, layer.stride, source + panel.column, source_row, start, start_row),
+            *(PRODUCT, layer.delta, layer.column, layer.stride, source + panel.column, source_row, start, start_row),
             *(g, row, n, layer.fan_out, panel.vectors),
         )
         if panel is layer.panels[-1]:
             g = self._bias_place(chunk, thread, kept=kept)
-            start = g if adding else self.layout.zeros
-            yield PRODUCT, self.layout.one, 0, 0, layer.delta, layer.stride, start, 0, g, layer.row, n, 1, 1
+            if layer.is_in_columns:
+                sums = self.layout.sums
+                start, start_row = (sums, self.layout.lanes) if adding else (self.layout.zeros, 0)
+                yield SUMS_OF_COLUMNS, layer.delta, n, layer.fan_out, layer.column, start, start_row, sums, g
+            else:
+                start = g if adding else self.layout.zeros
+                yield PRODUCT, self.layout.one, 0, 0, layer.delta, layer.stride, start, 0, g, layer.row, n, 1, 1
 
     def _source(self, layer: Layer) -> tuple[int, int]:
         """Return where the inputs of a layer that is not the first are, and how far apart their rows."""
@@ -283,7 +320,7 @@ class Writer:
         layout = self.layout
         for place, g, n, n_weights in self._runs(chunk, thread, kept=kept):
             w, s, t = (part + place for part in (layout.weights, layout.first_state, layout.second_state))
-            yield UPDATE, w, g, s, t, n, n_weights
+            yield UPDATE, w, g, s, t, n, n_weights, *self.groups.of(chunk[0].number)
         layer, panel, first, stop = chunk
         if layer.number:
             yield from self.transposed(layer, panel, first, min(stop, layer.fan_in))

@@ -10,6 +10,7 @@ from fastmlp.backends.base import Indices
 from fastmlp.backends.numba.calls import Key, Steps, frozen, stripes
 from fastmlp.backends.numba.fast.layout import Layout, Network
 from fastmlp.backends.numba.fast.program import Call, Writer, assemble
+from fastmlp.groups import ONE_GROUP, ParameterGroups
 from fastmlp.parameters import Array
 from fastmlp.spec import NetworkSpec
 
@@ -61,11 +62,17 @@ class Room:
         table, rows = self._kept[key]
         return self._network(flat, table, rows, sizes, 0)
 
-    def training(self, flat: Array, sizes: Indices, *, learning: bool, key: Key, n_threads: int) -> list[Network]:
-        """Return, for each thread, the network with the programs that train on batches of these sizes."""
-        writer = Writer(self.layout, dropping=key[0])
+    def training(
+        self, flat: Array, sizes: Indices, *, groups: ParameterGroups | None, key: Key, n_threads: int
+    ) -> list[Network]:
+        """Return, for each thread, the network with the programs that train on batches of these sizes.
+
+        Without `groups` they write gradients and update nothing.
+        """
+        learning, groups = groups is not None, groups or ONE_GROUP
+        writer = Writer(self.layout, dropping=key[0], groups=groups)
         distinct = _distinct(sizes)
-        name = ("training", distinct, learning, key[0], n_threads)
+        name = ("training", distinct, learning, groups.layers, key[0], n_threads)
         if name not in self._kept:
             programs = {
                 n: [writer.step(n, learning=learning, thread=t, n_threads=n_threads) for t in range(n_threads)]

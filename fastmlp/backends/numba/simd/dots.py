@@ -2,11 +2,13 @@
 
 Tiles compute whole registers of columns; of a layer with one output all of them but one would be padding. Here the
 lanes run along k, and a butterfly of exchanges adds those of several sums up at once. Its order is the same wherever a
-sum stands, so a row's result is the same whichever rows are computed beside it.
+sum stands, so a row's result is the same whichever rows are computed beside it. What comes out is kept in padded rows
+for the next layer's tiles, or in columns, for a last layer: a register of a column holds nothing but results.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -58,28 +60,68 @@ def _loop(code: Code, stop: Any, sums: list[Lanes], add: Any) -> list[Lanes]:
     return added
 
 
-def _rows(code: Code, columns: int, rows: int, operands: tuple[Any, ...]) -> None:
-    """Write some rows of `dots`."""
-    a, a_row, w, w_row, init, c, c_row, k_stop = operands
-    heads = [code.at(a, code.mul(a_row, i)) for i in range(rows)]
-    weights = [code.at(w, code.mul(w_row, j)) for j in range(columns)]
+def _sums(code: Code, pairs: list[tuple[int, int]], operands: tuple[Any, ...]) -> Lanes:
+    """Return the products of rows of A with rows of W, in the order of the pairs (row of A, row of W)."""
+    a, a_row, w, w_row, k_stop = operands
+    heads = [code.at(a, code.mul(a_row, i)) for i in range(1 + max(i for i, _ in pairs))]
+    weights = [code.at(w, code.mul(w_row, j)) for j in range(1 + max(j for _, j in pairs))]
 
     def add(k: Any, sums: list[Lanes]) -> list[Lanes]:
         own = [code.load(column, k) for column in weights]
         factors = [code.load(head, k) for head in heads]
-        products = [(factor, column) for factor in factors for column in own]
-        return [fused(*pair, so_far.value) for pair, so_far in zip(products, sums, strict=True)]
+        return [fused(factors[i], own[j], so_far.value) for (i, j), so_far in zip(pairs, sums, strict=True)]
 
-    totals = _totals(code, _loop(code, k_stop, [code.lanes(0.0)] * (rows * columns), add))
-    start = code.load(init)
-    for i in range(rows):
-        code.store(_row(code, totals, i, columns) + start, c, code.mul(c_row, i))
+    return _totals(code, _loop(code, k_stop, [code.lanes(0.0)] * len(pairs), add))
 
 
 def _row(code: Code, totals: Lanes, i: int, columns: int) -> Lanes:
     """Return the i-th row of totals, and zeros behind it."""
     lanes = code.kind.lanes
     return totals.shuffled(code.lanes(0.0), [i * columns + j if j < columns else lanes for j in range(lanes)])
+
+
+Write = Callable[[Code, int, int, Any, Any, Any, tuple[Any, ...]], None]
+
+
+def _write_rows(code: Code, rows: int, columns: int, init: Any, c: Any, c_step: Any, operands: tuple[Any, ...]) -> None:
+    """Write some rows of C, a register each."""
+    totals = _sums(code, [(i, j) for i in range(rows) for j in range(columns)], operands)
+    start = code.load(init)
+    for i in range(rows):
+        code.store(_row(code, totals, i, columns) + start, c, code.mul(c_step, i))
+
+
+def _write_columns(
+    code: Code, rows: int, columns: int, init: Any, c: Any, c_step: Any, operands: tuple[Any, ...]
+) -> None:
+    """Write as many numbers of each column of C."""
+    totals = _sums(code, [(i, j) for j in range(columns) for i in range(rows)], operands)
+    start = code.load_some(init, 0, code.below(columns))
+    own = [j for j in range(columns) for _ in range(rows)]
+    sums = totals + start.shuffled(start, [*own, *[0] * (code.kind.lanes - len(own))])
+    for j in range(columns):
+        code.store_part(sums, range(j * rows, (j + 1) * rows), c, code.mul(c_step, j))
+
+
+def _blocks_of_rows(code: Code, write: Write, arguments: tuple[Any, ...], *, by_row: bool) -> None:
+    """Write C, as many rows at a time as have room in registers, and then the others one by one."""
+    *operands, m, columns = arguments
+
+    def rows(n: int, inner: Code, m: Any, *own: Any) -> None:
+        a, a_row, w, w_row, init, c, c_step, k = own
+        done: Any = inner.whole(0)
+        for height in dict.fromkeys((min(_MOST_ROWS, inner.kind.lanes // n), 1)):
+            stop = inner.add(done, inner.mul(inner.builder.sdiv(inner.sub(m, done), inner.whole(height)), height))
+            with inner.loop(stop, height, done) as i:
+                start = inner.at(c, inner.mul(i, c_step) if by_row else i)
+                factors = inner.at(a, inner.mul(i, a_row)), a_row, w, w_row, k
+                write(inner, height, n, init, start, c_step, factors)
+            done = stop
+
+    def case(n: int) -> None:
+        code.call(f"columns_of_{n}", partial(rows, n), m, *operands)
+
+    code.switch(columns, {n: partial(case, n) for n in range(1, columns_at_most(code.kind.lanes) + 1)})
 
 
 @leaf("v i v i v v i iii")
@@ -99,31 +141,13 @@ def dots(code: Code, *arguments: Any) -> None:
     k, m, columns
         `k` is a multiple of a register's lanes; `columns` at most `columns_at_most`.
     """
-    *operands, m, columns = arguments
+    _blocks_of_rows(code, _write_rows, arguments, by_row=True)
 
-    def rows(n: int, inner: Code, m: Any, *own: Any) -> None:
-        a, a_row, w, w_row, init, c, c_row, k = own
-        done: Any = inner.whole(0)
-        for height in dict.fromkeys((min(_MOST_ROWS, inner.kind.lanes // n), 1)):
-            stop = inner.add(done, inner.mul(inner.builder.sdiv(inner.sub(m, done), inner.whole(height)), height))
-            with inner.loop(stop, height, done) as i:
-                starts = (
-                    inner.at(a, inner.mul(i, a_row)),
-                    a_row,
-                    w,
-                    w_row,
-                    init,
-                    inner.at(c, inner.mul(i, c_row)),
-                    c_row,
-                    k,
-                )
-                _rows(inner, n, height, starts)
-            done = stop
 
-    def write(n: int) -> None:
-        code.call(f"columns_of_{n}", partial(rows, n), m, *operands)
-
-    code.switch(columns, {n: partial(write, n) for n in range(1, columns_at_most(code.kind.lanes) + 1)})
+@leaf("v i v i v v i iii")
+def dots_to_columns(code: Code, *arguments: Any) -> None:
+    """Write the same to columns of m numbers, `c_row` being how far from one column to the next."""
+    _blocks_of_rows(code, _write_columns, arguments, by_row=False)
 
 
 @leaf("v v v v i i")

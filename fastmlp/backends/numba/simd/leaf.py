@@ -129,6 +129,13 @@ class Code:
         """Write numbers to a place."""
         self.builder.store(lanes.value, self._place(pointer, offset), align=self.kind.bits // 8)
 
+    def store_part(self, lanes: Lanes, chosen: range, pointer: Any, offset: Any = 0) -> None:
+        """Write neighbouring lanes to a place, and nothing beyond them."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), list(chosen))
+        part = self.builder.shuffle_vector(lanes.value, lanes.value, mask)
+        place = self.builder.bitcast(self.at(pointer, offset), part.type.as_pointer())
+        self.builder.store(part, place, align=self.kind.bits // 8)
+
     def load_some(self, pointer: Any, offset: Any, there: Choice) -> Lanes:
         """Return the numbers from a place on in the lanes that are there, zeros in the others, whose are not read."""
         kind, place = self.kind, self._place(pointer, offset)

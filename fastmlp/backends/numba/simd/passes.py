@@ -1,4 +1,4 @@
-"""What runs over arrays once: activations and their derivatives, losses, optimizer rules, softmax.
+"""What runs over arrays once: activations and their derivatives, dropout, optimizer rules, sums and copies.
 
 Each formula is the tables' own, in registers (`formulas`). Arrays are padded: a row is a whole number of registers, and
 what lies beyond its true end may be read and written. `n` counts numbers, padding included, and is a multiple of a
@@ -7,7 +7,6 @@ register's lanes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,11 +16,10 @@ from numba.core import cgutils
 
 from fastmlp import dropout
 from fastmlp.activations import ACTIVATIONS
-from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES, RULE_CODES
-from fastmlp.backends.numba.simd.formulas import formulas, twin
+from fastmlp.backends.numba.calls import ACTIVATION_CODES, RULE_CODES
+from fastmlp.backends.numba.simd.formulas import twin
 from fastmlp.backends.numba.simd.lanes import Choice, Whole, splat, where
 from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
-from fastmlp.losses import LOSSES
 from fastmlp.optimizers import N_COEFFICIENTS, RULES
 
 Cases = dict[int, Callable[[], None]]
@@ -101,150 +99,6 @@ def drop(
             code.store(factor, factors, code.add(code.mul(i, width), j))
 
 
-# ---- losses and the output's delta
-
-
-def loss_case(loss: Any, linked: Any) -> Any:
-    """Return the number of a loss, with or without its natural link, among the cases of `measure`."""
-    return 2 * loss + linked
-
-
-def _each_loss(write: Callable[[str, bool], None]) -> Cases:
-    cases: Cases = {}
-    for name, row in LOSSES.items():
-        if row.link is not None:
-            cases[loss_case(LOSS_CODES[name], 1)] = partial(write, name, True)  # noqa: FBT003
-        if row.outputs != (row.link,):
-            cases[loss_case(LOSS_CODES[name], 0)] = partial(write, name, False)  # noqa: FBT003
-    return cases
-
-
-def _wide(code: Code) -> ir.Type:
-    return ir.VectorType(ir.DoubleType(), code.kind.lanes)
-
-
-@leaf("vvvv v d iiii", returns="f")
-def measure(
-    code: Code, z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, rows: Any, size: Any, width: Any, case: Any
-) -> Any:
-    """Return the loss of some rows, each times its share, and write the loss's slope to delta.
-
-    `rows` rows of `width` numbers, the first `size` of which count, and p a row of those that the loss has for each
-    output; `case` is of `loss_case`. With the natural link the slope is that through the output activation, a - y.
-    """
-    total = cgutils.alloca_once_value(code.builder, ir.Constant(_wide(code), [0.0] * code.kind.lanes))
-
-    def write(name: str, linked: bool) -> None:
-        row = LOSSES[name]
-        value = twin(row.link_value if linked else row.value, code.kind.dtype)
-        slope = (lambda a, y, _: a - y) if linked else twin(row.slope, code.kind.dtype)
-        with code.loop(rows) as i:
-            share = splat(code.builder, _wide(code), code.scalar(shares, i))
-            with code.loop(width, code.kind.lanes) as j:
-                at = code.add(code.mul(i, width), j)
-                numbers = code.load(z, at), code.load(a, at), code.load(y, at), code.load(p, j)
-                losses = where(code.below(code.sub(size, j)), value(*numbers), 0.0)
-                _add_product(code, total, losses.value, share)
-                code.store(slope(*numbers[1:]), delta, at)
-
-    code.switch(case, _each_loss(write))
-    return _sum_wide(code, code.builder.load(total))
-
-
-def _add_product(code: Code, total: Any, numbers: Any, share: Any) -> None:
-    """Add numbers, widened to float64, times a share to a sum."""
-    if numbers.type != _wide(code):
-        numbers = code.builder.fpext(numbers, _wide(code))
-    product = code.builder.fmul(numbers, share, flags=("contract",))
-    code.builder.store(code.builder.fadd(code.builder.load(total), product, flags=("contract",)), total)
-
-
-def _sum_wide(code: Code, numbers: Any) -> Any:
-    """Return the sum of a register's lanes, in float64, from the first up."""
-    total: Any = ir.Constant(ir.DoubleType(), 0.0)
-    for lane in range(code.kind.lanes):
-        total = code.builder.fadd(total, code.builder.extract_element(numbers, ir.Constant(ir.IntType(32), lane)))
-    return total
-
-
-@leaf("v d iii")
-def scale(code: Code, delta: Any, shares: Any, rows: Any, size: Any, width: Any) -> None:
-    """Multiply each row with its share, and make what lies beyond its true end zero."""
-    with code.loop(rows) as i:
-        share = code.splat(code.scalar(shares, i))
-        with code.loop(width, code.kind.lanes) as j:
-            at = code.add(code.mul(i, width), j)
-            code.store(where(code.below(code.sub(size, j)), code.load(delta, at) * share, 0.0), delta, at)
-
-
-# ---- softmax
-
-
-@leaf("vv iii i")
-def softmax(code: Code, z: Any, a: Any, rows: Any, size: Any, width: Any, logarithm: Any) -> None:
-    """Write softmax of the rows of z to a, and make z its logarithm where that is not 0."""
-    f, lanes = formulas(code.kind.dtype), code.kind.lanes
-    register = partial(cgutils.alloca_once, code.builder, code.kind.vector)
-    tops, sums = register(), register()
-    with code.loop(rows) as i:
-        start = code.mul(i, width)
-        code.builder.store(code.lanes(-math.inf).value, tops)
-        with code.loop(width, lanes) as j:
-            own = where(code.below(code.sub(size, j)), code.load(z, code.add(start, j)), -math.inf)
-            so_far = code.lanes(code.builder.load(tops))
-            code.builder.store(where(own > so_far, own, so_far).value, tops)
-        top = code.lanes(code.builder.load(tops)).maximum()  # NaN need not be: its power is NaN, and so is their sum
-        code.builder.store(code.lanes(0.0).value, sums)
-        with code.loop(width, lanes) as j:
-            at = code.add(start, j)
-            below_top = code.load(z, at) - top
-            power = where(code.below(code.sub(size, j)), f.exp(below_top), 0.0)
-            code.store(below_top, z, at)
-            code.store(power, a, at)
-            code.builder.store((code.lanes(code.builder.load(sums)) + power).value, sums)
-        total = code.splat(code.lanes(code.builder.load(sums)).sum())
-        with code.loop(width, lanes) as j:
-            at = code.add(start, j)
-            code.store(code.load(a, at) / total, a, at)
-        with code.builder.if_then(code.builder.icmp_signed("!=", logarithm, code.whole(0))):
-            log_total = f.log(total)
-            with code.loop(width, lanes) as j:
-                at = code.add(start, j)
-                code.store(code.load(z, at) - log_total, z, at)
-
-
-@leaf("vvv iii")
-def softmax_delta(code: Code, a: Any, y: Any, delta: Any, rows: Any, width: Any, linked: Any) -> None:
-    """Turn the loss's slopes in delta into those with respect to the logits of a softmax, still without shares."""
-    lanes = code.kind.lanes
-    sums = cgutils.alloca_once(code.builder, code.kind.vector)
-
-    def write(addend: Callable[[Any], Any], result: Callable[[Any, Any], Any]) -> None:
-        with code.loop(rows) as i:
-            start = code.mul(i, width)
-            code.builder.store(code.lanes(0.0).value, sums)
-            with code.loop(width, lanes) as j:
-                at = code.add(start, j)
-                code.builder.store((code.lanes(code.builder.load(sums)) + addend(at)).value, sums)
-            total = code.splat(code.lanes(code.builder.load(sums)).sum())
-            with code.loop(width, lanes) as j:
-                at = code.add(start, j)
-                code.store(result(at, total), delta, at)
-
-    def of(array: Any) -> Callable[[Any], Any]:
-        return lambda at: code.load(array, at)
-
-    cases: Cases = {
-        1: partial(write, of(y), lambda at, total: of(a)(at) * total - of(y)(at)),
-        0: partial(
-            write,
-            lambda at: of(a)(at) * of(delta)(at),
-            lambda at, total: of(a)(at) * (of(delta)(at) - total),
-        ),
-    }
-    code.switch(linked, cases)
-
-
 # ---- optimizer rules
 
 
@@ -284,16 +138,40 @@ def add_scaled(code: Code, out: Any, x: Any, n: Any, factor: Any) -> None:
         code.store(code.load(out, i) + code.splat(factor) * code.load(x, i), out, i)
 
 
+# ---- sums in float64
+
+
+def wide(code: Code) -> ir.Type:
+    """Return the type of as many numbers of float64 as are in a register."""
+    return ir.VectorType(ir.DoubleType(), code.kind.lanes)
+
+
+def add_product(code: Code, total: Any, numbers: Any, share: Any) -> None:
+    """Add numbers, widened to float64, times a share to a sum."""
+    if numbers.type != wide(code):
+        numbers = code.builder.fpext(numbers, wide(code))
+    product = code.builder.fmul(numbers, share, flags=("contract",))
+    code.builder.store(code.builder.fadd(code.builder.load(total), product, flags=("contract",)), total)
+
+
+def sum_wide(code: Code, numbers: Any) -> Any:
+    """Return the sum of a register's lanes, in float64, from the first up."""
+    total: Any = ir.Constant(ir.DoubleType(), 0.0)
+    for lane in range(code.kind.lanes):
+        total = code.builder.fadd(total, code.builder.extract_element(numbers, ir.Constant(ir.IntType(32), lane)))
+    return total
+
+
 @leaf("v i", returns="f")
 def sum_of_squares(code: Code, x: Any, n: Any) -> Any:
     """Return the sum of n squares, in float64."""
-    total = cgutils.alloca_once_value(code.builder, ir.Constant(_wide(code), [0.0] * code.kind.lanes))
+    total = cgutils.alloca_once_value(code.builder, ir.Constant(wide(code), [0.0] * code.kind.lanes))
     with code.loop(n, code.kind.lanes) as i:
         numbers = code.load(x, i).value
-        if numbers.type != _wide(code):
-            numbers = code.builder.fpext(numbers, _wide(code))
-        _add_product(code, total, numbers, numbers)
-    return _sum_wide(code, code.builder.load(total))
+        if numbers.type != wide(code):
+            numbers = code.builder.fpext(numbers, wide(code))
+        add_product(code, total, numbers, numbers)
+    return sum_wide(code, code.builder.load(total))
 
 
 # ---- moving numbers

@@ -44,6 +44,7 @@ from fastmlp.spec import NetworkSpec
 
 _BLOCK = 1024  # rows that predict and loss take through all layers at once: bounds their memory
 _NO_LOSSES = np.empty(0)
+_NO_GROUPS = np.empty((0, 2), np.int64)
 
 
 class StrictBackend:
@@ -113,9 +114,9 @@ class StrictBackend:
             samples_of(self.spec, run.X, run.Y, run.weights),
             steps_of(run),
             Trainee(run.gradient.flat, *run.states, self._nothing),
-            (start, stop),
-            RULE_CODES[run.rule],
+            (start, stop, RULE_CODES[run.rule]),
             (self.spec.dropout > 0, run.seed, run.first_step),
+            np.array([run.groups.of(layer) for layer in range(self.spec.n_layers)]),
         )
         return ended
 
@@ -138,9 +139,9 @@ class StrictBackend:
             samples_of(self.spec, batch.X, batch.Y, batch.weights),
             steps,
             Trainee(gradient, self._nothing, self._nothing, input_gradient),
-            (0, 1),
-            NO_UPDATE,
+            (0, 1, NO_UPDATE),
             key_of(dropout),
+            _NO_GROUPS,
         )
         return float(steps.losses[0])
 
@@ -150,13 +151,14 @@ class StrictBackend:
         samples: Samples,
         steps: Steps,
         trainee: Trainee,
-        span: tuple[int, int],
-        rule: int,
+        span: tuple[int, int, int],
         key: Key,
+        groups: Indices,
     ) -> int:
-        largest = int(np.max(steps.stops[slice(*span)] - steps.starts[slice(*span)], initial=1))
+        steps_done = slice(*span[:2])
+        largest = int(np.max(steps.stops[steps_done] - steps.starts[steps_done], initial=1))
         with self._memory(largest) as memory:
-            ended: int = kernels.train(network, samples, steps, trainee, memory, span, rule, key)
+            ended: int = kernels.train(network, samples, steps, trainee, memory, span, key, groups)
         return ended
 
     def _blocks(self, parameters: Parameters, X: Array) -> Iterator[tuple[slice, list[Array]]]:

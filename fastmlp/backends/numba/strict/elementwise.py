@@ -16,7 +16,7 @@ from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES, RULE_CODE
 from fastmlp.backends.numba.jit import exact
 from fastmlp.elementary import exp, log, sigmoid, softplus, tanh
 
-_IDENTITY, _SIGMOID, _TANH, _RELU, _LEAKY_RELU, _ELU, _SELU, _SOFTPLUS, _GELU, _SILU, _ = (
+_IDENTITY, _SIGMOID, _TANH, _RELU, _LEAKY_RELU, _ELU, _SELU, _SOFTPLUS, _GELU, _SILU, _MISH, _ = (
     ACTIVATION_CODES[name] for name in activations.ACTIVATIONS
 )
 SOFTMAX = ACTIVATION_CODES[activations.SOFTMAX]
@@ -60,6 +60,7 @@ _selu, _selu_derivative = _forward_loop(activations.selu), _derivative_loop(acti
 _softplus, _softplus_derivative = _forward_loop(softplus), _derivative_loop(activations.softplus_derivative)
 _gelu, _gelu_derivative = _forward_loop(activations.gelu), _derivative_loop(activations.gelu_derivative)
 _silu, _silu_derivative = _forward_loop(activations.silu), _derivative_loop(activations.silu_derivative)
+_mish, _mish_derivative = _forward_loop(activations.mish), _derivative_loop(activations.mish_derivative)
 _exp = _forward_loop(exp)
 
 
@@ -87,6 +88,8 @@ def activate(code: int, z: Any, a: Any) -> None:
         _gelu(z, a)
     elif code == _SILU:
         _silu(z, a)
+    elif code == _MISH:
+        _mish(z, a)
     else:
         _exp(z, a)
 
@@ -112,6 +115,8 @@ def multiply_derivative(code: int, z: Any, a: Any, delta: Any) -> None:
         _gelu_derivative(z, a, delta)
     elif code == _SILU:
         _silu_derivative(z, a, delta)
+    elif code == _MISH:
+        _mish_derivative(z, a, delta)
     else:  # identity: times 1
         for i in range(delta.size):
             delta[i] = delta[i] + delta.dtype.type(0)
@@ -140,6 +145,8 @@ def derivative(code: int, z: float, a: float) -> float:
         return activations.gelu_derivative(z, a)
     if code == _SILU:
         return activations.silu_derivative(z, a)
+    if code == _MISH:
+        return activations.mish_derivative(z, a)
     return activations.exp_derivative(z, a)
 
 
@@ -216,7 +223,7 @@ _MOMENTUM = RULE_CODES["momentum"]
 
 @exact
 def apply_rule(rule: int, w: Any, g: Any, s: Any, t: Any, row: Any) -> None:
-    """Do one step for all parameters w, of shape (n_params,), with a row of coefficients."""
+    """Do one step for parameters w, of shape (n,), with a row of coefficients."""
     c = (row[0], row[1], row[2], row[3], row[4], row[5])
     if rule == _MOMENTUM:
         for i in range(w.size):

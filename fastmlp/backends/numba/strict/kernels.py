@@ -43,6 +43,7 @@ from fastmlp.backends.numba.strict.products import (
     fill,
     weight_gradient,
 )
+from fastmlp.optimizers import N_COEFFICIENTS
 
 _Z, _A, _DELTA = layout.Z, layout.A, layout.DELTA
 _DROPPED, _FACTORS, _N_BLOCKS = layout.DROPPED, layout.FACTORS, layout.N_BLOCKS
@@ -325,12 +326,13 @@ def evaluate(net: Any, samples: Any, rows: Any, memory: Any, key: Any, losses: A
 
 
 @exact
-def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, rule: int, key: Any) -> int:
-    """Do the steps of `span` (start, stop) and return where it ended: early at a loss that is not finite.
+def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, key: Any, groups: Any) -> int:
+    """Do the steps of `span`, (start, stop, rule), and return where it ended: early at a loss that is not finite.
 
     With rule -1 gradients are written and nothing is updated. `key` is (whether units are dropped, seed, number
-    of the run's first step).
+    of the run's first step), `groups` (n_layers, 2) are those of each layer's weights and biases.
     """
+    rule = span[2]
     for step in range(span[0], span[1]):
         rows = steps.order[steps.starts[step] : steps.stops[step]]
         n, total, l2 = rows.size, steps.totals[step], steps.l2[step]
@@ -345,18 +347,26 @@ def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: A
         if trainee.rows.size:
             input_slopes(net, n, _FIRST, memory, trainee.rows)
         if rule >= 0:
-            update(net, steps, trainee, step, rule)
+            update(net, steps, trainee, step, rule, groups)
     return span[1]
 
 
 @exact
-def update(net: Any, steps: Any, trainee: Any, step: int, rule: int) -> None:
-    """Decay the weights, then apply the rule to all parameters."""
-    if steps.decay[step] != 0.0:
-        for layer in range(net.integers[N_LAYERS]):
-            W, _ = layer_of(net.integers, net.flat, layer)
-            add_scaled(-steps.decay[step], W, W)
-    apply_rule(rule, net.flat, trainee.gradient, trainee.s, trainee.t, steps.coefficients[step])
+def update(net: Any, steps: Any, trainee: Any, step: int, rule: int, groups: Any) -> None:
+    """Decay the weights, then apply the rule to all parameters, by the group that they are in."""
+    start = 0
+    for layer in range(net.integers[N_LAYERS]):
+        W, b = layer_of(net.integers, net.flat, layer)
+        decay = steps.decay[step, groups[layer, 0]]
+        if decay != 0.0:
+            add_scaled(-decay, W, W)
+        for part in range(2):
+            stop = start + (b.size if part else W.size)
+            w, g = net.flat[start:stop], trainee.gradient[start:stop]
+            first = groups[layer, part] * N_COEFFICIENTS
+            row = steps.coefficients[step, first : first + N_COEFFICIENTS]
+            apply_rule(rule, w, g, trainee.s[start:stop], trainee.t[start:stop], row)
+            start = stop
 
 
 ENTRY_POINTS = tuple(cached(kernel, kind="strict kernels") for kernel in (evaluate, train))

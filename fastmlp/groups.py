@@ -1,0 +1,61 @@
+"""Parameter groups: which parameters of a network get the same numbers at a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fastmlp.parameters import Parameters
+
+
+class Factors(NamedTuple):
+    """In what the step of a group differs from that of the optimizer.
+
+    Attributes
+    ----------
+    rate : float
+        What the learning rate is multiplied with.
+    multiplier : float
+        The parameters are so many times those that are trained.
+    """
+
+    rate: float = 1.0
+    multiplier: float = 1.0
+
+
+@dataclass(frozen=True)
+class ParameterGroups:
+    """The groups of a network's parameters: by default, all are in one.
+
+    Attributes
+    ----------
+    factors : tuple of Factors
+        One a group.
+    layers : tuple of (int, int)
+        For each layer, the group of its weights and that of its biases; empty where there is but one group.
+    """
+
+    factors: tuple[Factors, ...] = (Factors(),)
+    layers: tuple[tuple[int, int], ...] = ()
+
+    def of(self, layer: int) -> tuple[int, int]:
+        """Return the group of a layer's weights, and that of its biases."""
+        return self.layers[layer] if self.layers else (0, 0)
+
+    def slices(self, parameters: Parameters) -> list[tuple[slice, int]]:
+        """Return which parts of the flat vector are in which group; neighbours of one group are one part."""
+        found: list[tuple[slice, int]] = []
+        start = 0
+        for layer, arrays in enumerate(zip(parameters.weights, parameters.biases, strict=True)):
+            for array, group in zip(arrays, self.of(layer), strict=True):
+                stop = start + array.size
+                if found and found[-1][1] == group:
+                    found[-1] = slice(found[-1][0].start, stop), group
+                else:
+                    found.append((slice(start, stop), group))
+                start = stop
+        return found
+
+
+ONE_GROUP = ParameterGroups()
