@@ -94,11 +94,11 @@ class Writer:
         calls: list[Call] = []
         for first in range(0, n, size):
             rows, is_last = min(size, n - first), first + size >= n
-            for stripe, start in enumerate(range(0, rows, self.layout.stripe_rows)):
+            stripes = self.layout.stripes(rows)
+            for stripe, (start, n_rows) in enumerate(stripes):
                 if stripe % n_threads == thread:
-                    calls += self._stripe(start, min(self.layout.stripe_rows, rows - start), first, stripe)
-            n_stripes = -(-rows // self.layout.stripe_rows)
-            calls += [(MEET,), (CHECK, n_stripes, is_last)]
+                    calls += self._stripe(start, n_rows, first, stripe)
+            calls += [(MEET,), (CHECK, len(stripes), is_last)]
             single = is_last and not first and learning
             for number, chunk in enumerate(self._chunks()):
                 if number % n_threads == thread:
