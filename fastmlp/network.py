@@ -40,7 +40,8 @@ class MLP:
         The weighted mean over samples of: "mse", the mean over outputs of (a - y)**2; "squared_error", half
         the sum of (a - y)**2; "mae", the mean of abs(a - y); "huber" (delta 1), its mean; "cross_entropy",
         -sum y log a, with softmax; "binary_cross_entropy", -sum y log a + (1 - y) log(1 - a), with sigmoid;
-        "poisson", sum a - y log a, with a positive output such as "exp".
+        "poisson", sum a - y log a, with a positive output such as "exp"; "quantile", the mean of q (y - a) where a is
+        below y, of (1 - q) (a - y) above.
     backend : str
         "naive", "numpy", "numba", or "auto": chosen for each call from the size of its work. The environment
         variable FASTMLP_BACKEND, where set, says what "auto" means.
@@ -58,6 +59,8 @@ class MLP:
         ``0.5 * l2 * sum(W**2)`` is added to the loss.
     dropout : float
         Probability of dropping a hidden output during a fit; what stays is scaled by 1 / (1 - dropout).
+    quantiles : float or sequence of float, optional
+        For the loss "quantile": the q of all outputs, or of each, between 0 and 1; by default 0.5, the median.
 
     Attributes
     ----------
@@ -104,8 +107,10 @@ class MLP:
         init: str = "auto",
         l2: float = 0.0,
         dropout: float = 0.0,
+        quantiles: float | Sequence[float] | None = None,
     ) -> None:
-        self.spec = make_spec(layer_sizes, activation, output_activation, loss, dtype=dtype, l2=l2, dropout=dropout)
+        names = (activation, output_activation, loss)
+        self.spec = make_spec(layer_sizes, *names, dtype=dtype, l2=l2, dropout=dropout, quantiles=quantiles)
         self.generator = np.random.default_rng(seed)
         self._set_backend(backend, strict=strict, threads=threads)
         self.parameters = initialise(self.spec, init, self.generator)
@@ -455,6 +460,7 @@ class MLP:
             f"{spec.n_params:,} parameters, {size:,} bytes of {spec.dtype}; loss {spec.loss}; backend {self.backend}"
         )
         extras = [f"{name} {value:g}" for name, value in (("l2", spec.l2), ("dropout", spec.dropout)) if value]
+        extras += [f"quantiles {', '.join(map(str, spec.quantiles))}"] if spec.quantiles else []
         return "\n".join([*(line.rstrip() for line in lines), "; ".join([total, *extras])])
 
     def __repr__(self) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from fastmlp._names import check_name
 from fastmlp.activations import HIDDEN_ACTIVATIONS, OUTPUT_ACTIVATIONS, SOFTMAX
-from fastmlp.losses import LOSSES
+from fastmlp.losses import LOSSES, MEDIAN, QUANTILE
 
 DTYPES = ("float32", "float64")
 
@@ -38,6 +39,9 @@ class NetworkSpec:
         The loss has ``0.5 * l2 * sum(W**2)`` added, over weights, not biases.
     dropout : float
         Probability with which a hidden output is dropped during a fit, in [0, 1).
+    quantiles : tuple of float
+        For the loss "quantile", the quantile that each output is to be, between 0 and 1; nothing for medians, and for
+        every other loss.
 
     Raises
     ------
@@ -52,6 +56,7 @@ class NetworkSpec:
     dtype: str = "float32"
     l2: float = 0.0
     dropout: float = 0.0
+    quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_sizes(self.layer_sizes)
@@ -69,6 +74,7 @@ class NetworkSpec:
         _check_pair(self.loss, self.output_activation, self.n_outputs)
         _check_number("l2", self.l2, math.inf)
         _check_number("dropout", self.dropout, 1.0)
+        _check_quantiles(self.quantiles, self.loss, self.n_outputs)
 
     @property
     def n_inputs(self) -> int:
@@ -100,6 +106,12 @@ class NetworkSpec:
         """One name for each layer, the output's last."""
         return (*self.activations, self.output_activation)
 
+    @cached_property
+    def loss_numbers(self) -> tuple[float, ...]:
+        """The number that the loss has for each output, rounded to the dtype: its quantile, or 0 without one."""
+        own = self.quantiles or (MEDIAN if self.loss == QUANTILE else 0.0,) * self.n_outputs
+        return tuple(np.array(own, self.dtype).tolist())
+
     @property
     def is_linked(self) -> bool:
         """Whether the output activation is the natural link of the loss, so that delta is a - y."""
@@ -109,7 +121,8 @@ class NetworkSpec:
         """Return the network in one line: sizes, activations, loss."""
         sizes = "-".join(map(str, self.layer_sizes))
         hidden = ", ".join(dict.fromkeys(self.activations)) or "no hidden layer"
-        return f"{sizes}, {hidden}, {self.output_activation} output, {self.loss}, {self.dtype}"
+        loss = " ".join([self.loss, *map(str, self.quantiles)])
+        return f"{sizes}, {hidden}, {self.output_activation} output, {loss}, {self.dtype}"
 
 
 def make_spec(
@@ -121,13 +134,23 @@ def make_spec(
     dtype: object,
     l2: float,
     dropout: float,
+    quantiles: float | Sequence[float] | None = None,
 ) -> NetworkSpec:
-    """Return the spec for a user's arguments: one activation name may stand for all hidden layers."""
+    """Return the spec for a user's arguments: one activation, or quantile, may stand for all layers, or outputs."""
     sizes = _as_sizes(layer_sizes)
     if isinstance(activation, str) or not isinstance(activation, Sequence):
         check_name("activation", activation, HIDDEN_ACTIVATIONS)  # also where there is no hidden layer
     names = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
-    return NetworkSpec(sizes, names, output_activation, loss, _dtype_name(dtype), l2, dropout)
+    own = _as_quantiles(quantiles, sizes)
+    return NetworkSpec(sizes, names, output_activation, loss, _dtype_name(dtype), l2, dropout, own)
+
+
+def _as_quantiles(quantiles: Any, sizes: Sequence[int]) -> tuple[float, ...]:  # noqa: ANN401  the spec looks at them
+    if quantiles is None:
+        return ()
+    if isinstance(quantiles, Sequence | np.ndarray) and not isinstance(quantiles, str):
+        return tuple(quantiles)
+    return (quantiles,) * sizes[-1]
 
 
 def _as_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
@@ -173,6 +196,24 @@ def _check_pair(loss: str, output: str, n_outputs: int) -> None:
         raise ValueError(msg)
     if output == SOFTMAX and n_outputs == 1:
         msg = "softmax over one output is always 1; use two outputs or more, or sigmoid with binary_cross_entropy"
+        raise ValueError(msg)
+
+
+def _check_quantiles(quantiles: tuple[float, ...], loss: str, n_outputs: int) -> None:
+    if not quantiles:
+        return
+    if loss != QUANTILE:
+        msg = f"quantiles is {quantiles}, but loss {loss!r} has none; use loss={QUANTILE!r}, or leave them out"
+        raise ValueError(msg)
+    for value in quantiles:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            msg = f"quantiles holds {value!r}; expected numbers between 0 and 1"
+            raise TypeError(msg)
+        if not 0 < float(value) < 1:
+            msg = f"quantiles holds {value!r}; expected numbers between 0 and 1, neither included"
+            raise ValueError(msg)
+    if len(quantiles) != n_outputs:
+        msg = f"quantiles is {quantiles}; expected one number, or one for each output, of which there are {n_outputs}"
         raise ValueError(msg)
 
 

@@ -94,18 +94,18 @@ def softmax(z: Any, a: Any, size: int) -> None:
 
 
 @exact
-def measure(z: Any, a: Any, y: Any, delta: Any, shares: Any, size: int, case: int) -> float:
+def measure(z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, size: int, case: int) -> float:
     """Return the loss of rows of which the first `size` numbers count, and write its slopes."""
-    rows, width = z.shape
-    return outputs.measure(pointer(z), pointer(a), pointer(y), pointer(delta), pointer(shares), rows, size, width, case)
+    (rows, width), own = z.shape, pointer(shares)
+    return outputs.measure(pointer(z), pointer(a), pointer(y), pointer(delta), pointer(p), own, rows, size, width, case)
 
 
 @exact
-def measure_columns(z: Any, a: Any, y: Any, delta: Any, shares: Any, rows: int, case: int) -> float:
+def measure_columns(z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, rows: int, case: int) -> float:
     """Return the loss of columns of which the first `rows` numbers count, and write its slopes."""
-    size, column = z.shape
+    (size, column), own = z.shape, pointer(shares)
     return outputs.measure_columns(
-        pointer(z), pointer(a), pointer(y), pointer(delta), pointer(shares), rows, size, column, case
+        pointer(z), pointer(a), pointer(y), pointer(delta), pointer(p), own, rows, size, column, case
     )
 
 

@@ -22,12 +22,13 @@ from tests.statistic import Data
 
 HIDDEN = tuple(analytic.ACTIVATIONS)
 KINKED = ("relu", "leaky_relu", "selu")
+KINKED_LOSSES = ("mae", "quantile")
 POSITIVE = ("exp", "softplus", "sigmoid", "softmax")
 PAIRS = (
     ("cross_entropy", "softmax"),
     ("binary_cross_entropy", "sigmoid"),
     *(("poisson", output) for output in POSITIVE),
-    *((loss, output) for loss in ("mse", "squared_error", "mae", "huber") for output in analytic.OUTPUTS),
+    *((loss, output) for loss in ("mse", "squared_error", "mae", "huber", "quantile") for output in analytic.OUTPUTS),
 )
 """Every loss with every output activation that it makes sense with."""
 
@@ -115,9 +116,9 @@ def library(backend: str, *, strict: bool = False, **options: Any) -> Callable[.
 
     def make(network: oracle.Network, flat: np.ndarray, dtype: str) -> fastmlp.MLP:
         sizes, activations, output, loss, l2 = network
-        net = fastmlp.MLP(
-            sizes, activations, output, loss, backend=backend, dtype=dtype, strict=strict, l2=l2, **options
-        )
+        quantiles = analytic.levels(sizes[-1]) if loss == "quantile" else None
+        own = {"dtype": dtype, "l2": l2, "quantiles": quantiles} | options
+        net = fastmlp.MLP(sizes, activations, output, loss, backend=backend, strict=strict, **own)
         net.parameters.flat[...] = flat
         return net
 
@@ -241,7 +242,7 @@ def redraw_kinks(case: Case, data: Data, generator: np.random.Generator) -> Data
 
 
 def near_a_kink(case: Case, data: Data) -> np.ndarray:
-    """Tell for each sample whether a kinked unit, or a residual of `mae`, is within its rounding error of the kink.
+    """Tell for each sample whether a kinked unit, or a kinked loss's residual, is within its rounding error of 0.
 
     The error of Z is at most that of its inner product, gamma, plus what the error of the inputs becomes; an
     activation with a slope of at most `STEEPEST` passes it on.
@@ -257,7 +258,7 @@ def near_a_kink(case: Case, data: Data) -> np.ndarray:
         A = As[layer]
         steepest = np.maximum(bounds.STEEPEST, np.abs(A))  # exp is as steep as it is large
         error = steepest * error + bounds.gamma(bounds.ACTIVATION_ROUNDINGS, case.dtype) * np.abs(A)
-    if case.loss == "mae":
+    if case.loss in KINKED_LOSSES:
         near |= (np.abs(A - oracle.targets(case.network, data.Y)) <= error).any(axis=1)
     return near
 

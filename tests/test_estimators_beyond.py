@@ -452,4 +452,4 @@ def test_what_is_beyond_leaves_what_is_theirs() -> None:
     ours = MLPRegressor(**parity.parameters(row))
     theirs = neural_network.MLPRegressor(**parity.parameters(row))
     own = set(ours.get_params()) - set(theirs.get_params()) - {"loss"}
-    assert own == {"backend", "strict", "threads", "dropout", "standardize", "scoring", "callbacks"}
+    assert own == {"backend", "strict", "threads", "dropout", "standardize", "scoring", "callbacks", "quantile"}

@@ -91,7 +91,7 @@ def test_the_tables_promises() -> None:
     assert set(POSITIVE_OUTPUTS) == {"sigmoid", "softplus", "exp", "softmax"}
     rectifiers = {name for name, row in ACTIVATIONS.items() if row.rectifier}
     assert rectifiers == {"relu", "leaky_relu", "elu", "softplus", "gelu", "silu", "mish"}
-    assert {name for name, row in LOSSES.items() if row.averaged} == {"mse", "mae", "huber"}
+    assert {name for name, row in LOSSES.items() if row.averaged} == {"mse", "mae", "huber", "quantile"}
     assert {name: row.domain for name, row in LOSSES.items() if row.domain != "real"} == {
         "cross_entropy": "distribution",
         "binary_cross_entropy": "unit",
@@ -124,14 +124,18 @@ def test_gates_are_open_or_shut_far_out(name: str) -> None:
 
 def test_losses_at_their_edges() -> None:
     """Targets that are met, targets of zero beside an output of zero, and errors of just delta."""
-    value, slope = LOSSES["mae"].value, LOSSES["mae"].slope
-    assert (value(1.0, 1.0, 1.0), slope(1.0, 1.0)) == (0.0, 0.0)
-    assert math.isnan(slope(math.nan, 1.0))
-    assert [LOSSES["huber"].slope(a, 0.5) for a in (-9.0, -0.5, 0.5, 1.5, 9.0)] == [-1.0, -1.0, 0.0, 1.0, 1.0]
-    assert [LOSSES["huber"].value(a, a, 0.5) for a in (-1.5, -0.5, 0.5, 1.0, 2.5)] == [1.5, 0.5, 0.0, 0.125, 1.5]
-    assert LOSSES["cross_entropy"].link_value(-math.inf, 0.0, 0.0) == 0.0
-    assert LOSSES["poisson"].value(0.0, 0.0, 0.0) == 0.0
-    assert [LOSSES["poisson"].slope(a, y) for a, y in ((0.0, 0.0), (0.0, 2.0), (4.0, 2.0))] == [1.0, -math.inf, 0.5]
+    for name, p in (("mae", 0.0), ("quantile", 0.25)):
+        value, slope = LOSSES[name].value, LOSSES[name].slope
+        assert (value(1.0, 1.0, 1.0, p), slope(1.0, 1.0, p)) == (0.0, 0.0)
+        assert math.isnan(slope(math.nan, 1.0, p))
+    assert [LOSSES["quantile"].slope(a, 0.5, 0.25) for a in (-1.5, 1.5)] == [-0.25, 0.75]
+    assert [LOSSES["quantile"].value(a, a, 0.5, 0.25) for a in (-1.5, 1.5)] == [0.5, 0.75]
+    assert [LOSSES["huber"].slope(a, 0.5, 0.0) for a in (-9.0, -0.5, 0.5, 1.5, 9.0)] == [-1.0, -1.0, 0.0, 1.0, 1.0]
+    assert [LOSSES["huber"].value(a, a, 0.5, 0.0) for a in (-1.5, -0.5, 0.5, 1.0, 2.5)] == [1.5, 0.5, 0.0, 0.125, 1.5]
+    assert LOSSES["cross_entropy"].link_value(-math.inf, 0.0, 0.0, 0.0) == 0.0
+    assert LOSSES["poisson"].value(0.0, 0.0, 0.0, 0.0) == 0.0
+    slopes = [LOSSES["poisson"].slope(a, y, 0.0) for a, y in ((0.0, 0.0), (0.0, 2.0), (4.0, 2.0))]
+    assert slopes == [1.0, -math.inf, 0.5]
 
 
 def test_a_loss_of_its_link_alone_has_no_other_value() -> None:

@@ -48,11 +48,17 @@ def huber(r: mpf) -> mpf:
     return r * r / 2 if abs(r) <= 1 else abs(r) - mpf(1) / 2
 
 
+def pinball(a: mpf, y: mpf, q: float) -> mpf:
+    """Loss of a quantile of one output."""
+    return max(q * (y - a), (1 - q) * (a - y))
+
+
 BLACKBOARD_LOSS = {
     "mse": lambda a, y: sum((s - t) ** 2 for s, t in zip(a, y, strict=True)) / len(a),
     "squared_error": lambda a, y: sum((s - t) ** 2 for s, t in zip(a, y, strict=True)) / 2,
     "mae": lambda a, y: sum(abs(s - t) for s, t in zip(a, y, strict=True)) / len(a),
     "huber": lambda a, y: sum(huber(s - t) for s, t in zip(a, y, strict=True)) / len(a),
+    "quantile": lambda a, y: sum(map(pinball, a, y, analytic.levels(len(a)))) / len(a),
     "cross_entropy": lambda a, y: -sum(t * mp.log(s) for s, t in zip(a, y, strict=True)),
     "binary_cross_entropy": lambda a, y: (
         -sum(t * mp.log(s) + (1 - t) * mp.log(1 - s) for s, t in zip(a, y, strict=True))
@@ -105,6 +111,7 @@ PAIRS = [
     ("squared_error", "softmax"),
     ("mae", "identity"),
     ("huber", "identity"),
+    ("quantile", "identity"),
     ("cross_entropy", "softmax"),
     ("binary_cross_entropy", "sigmoid"),
     *[("poisson", name) for name in ("exp", "softplus", "sigmoid", "softmax")],

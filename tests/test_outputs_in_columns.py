@@ -71,8 +71,9 @@ def test_losses_and_slopes_are_those_of_rows(loss: str, dtype: str, *, linked: b
         z, a, y = (generator.uniform(0.1, 0.9, (rows, size)).astype(dtype) for _ in range(3))
         shares, in_rows = shares_of(generator, rows), [as_rows(each) for each in (z, a, y, np.zeros_like(z))]
         in_columns = [as_columns(each) for each in (z, a, y, np.zeros_like(z))]
-        expected = leaf_calls.measure(*in_rows, shares, size, case)
-        found = leaf_calls.measure_columns(*in_columns, shares, rows, case)
+        p = generator.uniform(0.1, 0.9, 16).astype(dtype)
+        expected = leaf_calls.measure(*in_rows, p, shares, size, case)
+        found = leaf_calls.measure_columns(*in_columns, p, shares, rows, case)
         terms = size * rows  # none of which is above 6, a share being at most 2
         assert abs(found - expected) <= bounds.gamma(2 * terms, "float64") * 6 * terms  # in whatever order
         assert np.array_equal(in_columns[3][:, :rows], in_rows[3][:, :size].T)

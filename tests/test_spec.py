@@ -23,6 +23,7 @@ OUTPUTS = {
     "squared_error": ANY_OUTPUT,
     "mae": ANY_OUTPUT,
     "huber": ANY_OUTPUT,
+    "quantile": ANY_OUTPUT,
     "cross_entropy": ("softmax",),
     "binary_cross_entropy": ("sigmoid",),
     "poisson": POSITIVE,
@@ -70,6 +71,59 @@ def test_describe_is_one_line() -> None:
     assert SPEC.describe() == "5-4-3-2, tanh, relu, softmax output, cross_entropy, float64"
     assert NetworkSpec((3, 1), ()).describe() == "3-1, no hidden layer, identity output, mse, float32"
     assert NetworkSpec((3, 2, 2, 1), ("elu", "elu")).describe().startswith("3-2-2-1, elu, identity output")
+
+
+# --- quantiles ---
+
+
+def quantile_spec(quantiles: Any, n_outputs: int = 3) -> NetworkSpec:
+    return NetworkSpec((2, n_outputs), (), loss="quantile", quantiles=quantiles)
+
+
+def test_each_output_has_its_quantile() -> None:
+    spec = quantile_spec((0.1, 0.5, 0.9))
+    assert spec.loss_numbers == tuple(np.array([0.1, 0.5, 0.9], "float32").tolist())
+    assert dataclasses.replace(spec, dtype="float64").loss_numbers == (0.1, 0.5, 0.9)
+    assert spec.describe() == "2-3, no hidden layer, identity output, quantile 0.1 0.5 0.9, float32"
+    assert quantile_spec(()).loss_numbers == (0.5, 0.5, 0.5)
+    assert NetworkSpec((2, 3), ()).loss_numbers == (0.0, 0.0, 0.0)
+    assert spec != quantile_spec((0.1, 0.5, 0.8))
+
+
+def test_a_network_takes_one_quantile_for_all_outputs() -> None:
+    assert MLP((2, 3), loss="quantile", quantiles=0.2).spec.quantiles == (0.2, 0.2, 0.2)
+    assert MLP((2, 3), loss="quantile", quantiles=np.array([0.2, 0.3, 0.4])).spec.quantiles == (0.2, 0.3, 0.4)
+    assert MLP((2, 3), loss="quantile").spec.quantiles == ()
+    assert MLP((2, 1), loss="quantile", quantiles=[0.2]).summary().endswith("quantiles 0.2")
+    assert "quantiles" not in MLP((2, 1)).summary()
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "error", "words"),
+    [
+        ((0.1, 0.5), ValueError, "expected one number, or one for each output, of which there are 3"),
+        ((0.1, 0.5, 1.0), ValueError, "quantiles holds 1.0; expected numbers between 0 and 1, neither included"),
+        ((0.0, 0.5, 0.9), ValueError, "quantiles holds 0.0"),
+        ((math.nan, 0.5, 0.9), ValueError, "quantiles holds nan"),
+        (("0.1", 0.5, 0.9), TypeError, "quantiles holds '0.1'; expected numbers between 0 and 1"),
+        ((True, 0.5, 0.9), TypeError, "quantiles holds True"),
+    ],
+)
+def test_quantiles_that_make_no_sense(quantiles: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        quantile_spec(quantiles)
+    with pytest.raises(error, match=words):
+        MLP((2, 3), loss="quantile", quantiles=list(quantiles))
+
+
+def test_quantiles_of_no_sequence() -> None:
+    with pytest.raises(TypeError, match="quantiles holds 'half'"):
+        MLP((2, 3), loss="quantile", quantiles="half")  # type: ignore[arg-type]
+
+
+def test_other_losses_have_no_quantiles() -> None:
+    with pytest.raises(ValueError, match=r"quantiles is \(0.5,\), but loss 'mse' has none; use loss='quantile'"):
+        NetworkSpec((2, 1), (), quantiles=(0.5,))
 
 
 # --- names and pairs ---

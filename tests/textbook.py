@@ -126,6 +126,8 @@ def loss_slope(loss: str, a: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.
         slope = r
     elif loss == "mae":
         slope = np.sign(r) / n
+    elif loss == "quantile":
+        slope = ((r > 0) - np.array(analytic.levels(n))) * np.abs(np.sign(r)) / n
     elif loss == "huber":
         slope = np.clip(r, -1.0, 1.0) / n
     else:  # poisson without its natural link

@@ -157,7 +157,7 @@ class NaiveBackend:
         """Return the loss of one sample."""
         Z = _log_softmax(output.Z) if self.spec.output_activation == SOFTMAX else output.Z
         value = self._loss.value_with(self.spec.output_activation)
-        total = total_of([value(z, a, t) for z, a, t in zip(Z, output.A, y, strict=True)])
+        total = total_of(list(map(value, Z, output.A, y, self.spec.loss_numbers)))
         return total / len(y) if self._loss.averaged else total
 
     def output_delta(self, output: Trace, y: Row, share: float) -> Row:
@@ -173,7 +173,7 @@ class NaiveBackend:
         return self.round([share * slope for slope in slopes])
 
     def _slopes_through_output(self, output: Trace, y: Row) -> Row:
-        slopes = [self._loss.slope(a, t) for a, t in zip(output.A, y, strict=True)]
+        slopes = list(map(self._loss.slope, output.A, y, self.spec.loss_numbers))
         if self.spec.output_activation == SOFTMAX:
             mean = dot(output.A, slopes)
             return [a * (s - mean) for a, s in zip(output.A, slopes, strict=True)]

@@ -124,6 +124,14 @@ class BaseMLP(Fitted):
         """Return what each sample's loss has beside that of fastmlp."""
         return None
 
+    def _quantiles(self, n_outputs: int) -> tuple[float, ...]:  # noqa: ARG002  where the loss has none
+        """Return the quantile that each output is to be."""
+        return ()
+
+    def _watched(self) -> Any:  # noqa: ANN401
+        """Return what early stopping looks at; None is the kind's own score."""
+        return self.scoring
+
     def _sums_outputs(self) -> bool:
         """Return whether the loss is a sum over outputs where scikit-learn's class looks at their mean."""
         return False
@@ -305,14 +313,14 @@ class BaseMLP(Fitted):
     def _score_of(self, spec: NetworkSpec, held_out: Data) -> Any:  # noqa: ANN401
         """Return what computes the score of the samples held out, for the parameters as they are then."""
         engine = self._engine
-        parameters, backend = engine.net.parameters, _backend(engine.backend, held_out)
-        if self.scoring is None:
+        parameters, backend, scoring = engine.net.parameters, _backend(engine.backend, held_out), self._watched()
+        if scoring is None:
             batch = self._batch_of(spec, held_out)
             return lambda: self._score(backend.predict(parameters, batch.X), batch.Y, batch.weights)
-        if self.scoring == "loss":
+        if scoring == "loss":
             batch = self._batch_of(spec, held_out)
             return lambda: -backend.loss(parameters, batch)
-        return partial(check_scoring(self, self.scoring), self, *held_out.given())
+        return partial(check_scoring(self, scoring), self, *held_out.given())
 
     def _look_at_scales(self, data: Data, dtype: str) -> None:
         """Standardize from now on as these samples want it, unless others have been looked at already."""
@@ -351,7 +359,8 @@ class BaseMLP(Fitted):
         activations = tuple(_OUR_NAMES.get(name, name) for name in self._activations())
         output = _OUR_NAMES.get(self.out_activation_, self.out_activation_)
         dtype = self.coefs_[0].dtype.name
-        return NetworkSpec(sizes, activations, output, loss, dtype, dropout=float(self.dropout))
+        quantiles = self._quantiles(sizes[-1])
+        return NetworkSpec(sizes, activations, output, loss, dtype, dropout=float(self.dropout), quantiles=quantiles)
 
     def _begin(self, sizes: tuple[int, ...], dtype: Any) -> None:  # noqa: ANN401
         """Draw coefficients, and forget what a training before has left."""

@@ -48,6 +48,7 @@ class Engine:
             threads=threads,
             seed=seed,
             dropout=spec.dropout,
+            quantiles=spec.quantiles or None,
         )
         self.backend: Backend = make_backend(backend, spec, strict=strict, threads=threads)
 

@@ -140,42 +140,51 @@ def activate(name: str, z: Complexes) -> Complexes:
 # ---- losses: each output's share of a sample's loss
 
 
-def _squared_error(a: Complexes, y: Floats) -> Complexes:
+def _squared_error(a: Complexes, y: Floats, q: Floats) -> Complexes:
     return 0.5 * (a - y) ** 2
 
 
-def _mse(a: Complexes, y: Floats) -> Complexes:
+def _mse(a: Complexes, y: Floats, q: Floats) -> Complexes:
     return (a - y) ** 2
 
 
-def _mae(a: Complexes, y: Floats) -> Complexes:
+def _mae(a: Complexes, y: Floats, q: Floats) -> Complexes:
     """Return |a - y|, with slope 0 where the real parts agree."""
     return np.sign((a - y).real) * (a - y)
 
 
-def _huber(a: Complexes, y: Floats) -> Complexes:
-    return np.where(np.abs((a - y).real) <= 1.0, _squared_error(a, y), _mae(a, y) - 0.5)
+def _huber(a: Complexes, y: Floats, q: Floats) -> Complexes:
+    return np.where(np.abs((a - y).real) <= 1.0, _squared_error(a, y, q), _mae(a, y, q) - 0.5)
 
 
-def _poisson(a: Complexes, y: Floats) -> Complexes:
+def _quantile(a: Complexes, y: Floats, q: Floats) -> Complexes:
+    """Return half of |a - y| and the tilt, with slope 0 where the real parts agree: there, the tilt is left out."""
+    error = a - y
+    side = np.sign(error.real)
+    return 0.5 * side * error + (0.5 - q) * np.abs(side) * error
+
+
+def _poisson(a: Complexes, y: Floats, q: Floats) -> Complexes:
     return a - y * np.log(np.where(y == 0.0, 1.0, a))
 
 
-SHARES: dict[str, Callable[[Complexes, Floats], Complexes]] = {
+# From a, y, and the number that the loss has for each output.
+SHARES: dict[str, Callable[[Complexes, Floats, Floats], Complexes]] = {
     "squared_error": _squared_error,
     "mse": _mse,
     "mae": _mae,
     "huber": _huber,
+    "quantile": _quantile,
     "poisson": _poisson,
 }
-AVERAGED = ("mse", "mae", "huber")  # the mean over the outputs; the others are sums
+AVERAGED = ("mse", "mae", "huber", "quantile")  # the mean over the outputs; the others are sums
 
 
 def _cross_entropy_of_logits(output: str, z: Complexes, y: Floats) -> Complexes:
     return -(y * LOGARITHMS[output](z))
 
 
-def _binary_cross_entropy_of_logits(output: str, z: Complexes, y: Floats) -> Complexes:  # noqa: ARG001
+def _binary_cross_entropy_of_logits(output: str, z: Complexes, y: Floats) -> Complexes:
     """Return -y log a - (1 - y) log(1 - a) for a = sigmoid(z)."""
     return y * _softplus(-z) + (1.0 - y) * _softplus(z)
 
@@ -198,6 +207,6 @@ def sample_losses(spec: NetworkSpec, logits: Complexes, targets: Floats) -> Comp
     if spec.loss in SHARES_OF_LOGITS:
         shares = SHARES_OF_LOGITS[spec.loss](output, logits, targets)
     else:
-        shares = SHARES[spec.loss](activate(output, logits), targets)
+        shares = SHARES[spec.loss](activate(output, logits), targets, np.array(spec.loss_numbers))
     losses: Complexes = shares.sum(axis=-1)
     return losses / spec.n_outputs if spec.loss in AVERAGED else losses

@@ -106,7 +106,7 @@ class Passes:
         self._sample_shares = (weights / batch.total)[:, np.newaxis]
         self._output_shares = self._sample_shares / (spec.n_outputs if spec.loss in AVERAGED else 1)
         self.jump_sizes = [_activation_jump(name) for name in spec.all_activations]
-        self.jump_sizes.append(0.0 if spec.is_linked else _jump(lambda a: SHARES[spec.loss](a, np.zeros(2))))
+        self.jump_sizes.append(0.0 if spec.is_linked else _jump(lambda a: SHARES[spec.loss](a, *np.zeros((2, 2)))))
 
     def points(self, trace: Trace) -> list[Floats]:
         """Return what is 0 where a derivative may jump: Z of every layer, then a - y."""
@@ -169,7 +169,10 @@ class Passes:
             mass = self.Y.sum(axis=1, keepdims=True) if self.spec.output_activation == SOFTMAX else 1.0
             delta = (A * mass - self.Y) * self._sample_shares
             return none, none, rounded(delta, np.abs(delta))
-        dA = derivative(lambda a: SHARES[self.spec.loss](a, self.Y), trace.at_A) * self._output_shares
+        dA = (
+            derivative(lambda a: SHARES[self.spec.loss](a, self.Y, np.array(self.spec.loss_numbers)), trace.at_A)
+            * self._output_shares
+        )
         dA = rounded(dA, np.abs(dA))
         if self.spec.output_activation == SOFTMAX:
             mean, size = (A * dA).sum(axis=1, keepdims=True), np.abs(A * dA).sum(axis=1, keepdims=True)

@@ -48,6 +48,13 @@ def _huber(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -
     do(np.multiply, out, inner, out)
 
 
+def _quantile(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    do(np.subtract, A, Y, out)
+    do(np.greater, out, 0.0, scratch.mask)
+    do(np.subtract, scratch.mask, scratch.numbers, scratch.slope)
+    do(np.multiply, out, scratch.slope, out)
+
+
 def _cross_entropy(do: Do, Z: Array, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
     do(np.subtract, scratch.column, Z, out)
     do(np.multiply, out, Y, out)
@@ -78,6 +85,7 @@ _VALUES: dict[str, Value] = {
     "squared_error": _squared_error,
     "mae": _mae,
     "huber": _huber,
+    "quantile": _quantile,
     "poisson": _poisson,
 }
 _LINK_VALUES: dict[str, Value] = {
@@ -109,6 +117,15 @@ def _huber_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> No
     do(np.maximum, out, -HUBER_DELTA, out=out)
 
 
+def _quantile_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
+    """With e the error: ((e > 0) - q) times abs(sign(e)), which is 0 where the target is met, and NaN for NaN."""
+    _mae_slope(do, A, Y, out, scratch)
+    do(np.greater, out, 0.0, scratch.mask)
+    do(np.subtract, scratch.mask, scratch.numbers, scratch.slope)
+    do(np.absolute, out, out)
+    do(np.multiply, out, scratch.slope, out)
+
+
 def _poisson_slope(do: Do, A: Array, Y: Array, out: Array, scratch: Scratch) -> None:
     do(out.fill, 0.0)
     do(np.greater, Y, 0.0, scratch.mask)
@@ -121,6 +138,7 @@ _SLOPES: dict[str, Callable[[Do, Array, Array, Array, Scratch], None]] = {
     "squared_error": _squared_error_slope,
     "mae": _mae_slope,
     "huber": _huber_slope,
+    "quantile": _quantile_slope,
     "poisson": _poisson_slope,
 }
 

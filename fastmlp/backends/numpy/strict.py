@@ -73,7 +73,7 @@ class StrictArithmetic:
     def __init__(self, spec: NetworkSpec) -> None:
         self._loss = LOSSES[spec.loss]
         self._activations, self._output = spec.all_activations, spec.output_activation
-        self._is_linked = spec.is_linked
+        self._is_linked, self._numbers = spec.is_linked, np.array(spec.loss_numbers)
 
     @one_call
     def affine(self, A: Array, W: Array, b: Array, out: Array) -> None:
@@ -127,7 +127,7 @@ class StrictArithmetic:
         if self._output == SOFTMAX:
             shifted = z - np.max(z, axis=1, keepdims=True)
             z = shifted - log(_row_sums(exp(shifted)))
-        losses = _row_sums(self._loss.value_with(self._output)(z, a, y))[:, 0]
+        losses = _row_sums(self._loss.value_with(self._output)(z, a, y, self._numbers))[:, 0]
         return losses / y.shape[1] if self._loss.averaged else losses
 
     def total_loss(self, do: Do, views: Views, kind: Kind) -> Callable[[], float]:
@@ -151,7 +151,7 @@ class StrictArithmetic:
         return a * _row_sums(y) - y if self._output == SOFTMAX else a - y
 
     def _slopes(self, z: Floats, a: Floats, y: Floats) -> Floats:
-        slopes: Floats = self._loss.slope(a, y)
+        slopes: Floats = self._loss.slope(a, y, self._numbers)
         if self._output == SOFTMAX:
             return a * (slopes - _row_sums(a * slopes))
         derivatives: Floats = ACTIVATIONS[self._output].derivative(z, a)

@@ -33,6 +33,8 @@ class Scratch:
         The same memory.
     ones_rows, ones_outputs : ndarray of shape (n,) and (size,)
     zero, one : ndarray of shape ()
+    numbers : ndarray of shape (n_out,)
+        Those that the loss has for each output.
     """
 
     values: Array
@@ -46,6 +48,7 @@ class Scratch:
     ones_outputs: Array
     zero: Array
     one: Array
+    numbers: Array
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class Workspace:
         self._column = np.empty((capacity, 1), spec.dtype)
         self._ones = np.ones(max(capacity, *sizes), spec.dtype)
         self._zero, self._one = np.zeros((), spec.dtype), np.ones((), spec.dtype)
+        self._numbers = np.array(spec.loss_numbers, spec.dtype)
         self._sizes = sizes
         self._views: dict[int, Views] = {}
         self.kept: object = None  # what was bound to these buffers, for whoever can use it again
@@ -164,6 +168,7 @@ class Workspace:
             ones_outputs=self._ones[:size],
             zero=self._zero,
             one=self._one,
+            numbers=self._numbers,
         )
 
 

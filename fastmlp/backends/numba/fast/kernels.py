@@ -221,11 +221,11 @@ def perform(  # noqa: PLR0915  one branch a call
                     ahead(values, call[3]),
                     ahead(values, call[4]),
                 )
-                own = ahead(shares, call[5])
+                p, own = ahead(values, call[11]), ahead(shares, call[5])
                 if code == _MEASURE:
-                    own_loss = outputs.measure(z, a, y, delta, own, call[6], call[7], call[8], call[9])
+                    own_loss = outputs.measure(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
                 else:
-                    own_loss = outputs.measure_columns(z, a, y, delta, own, call[6], call[7], call[8], call[9])
+                    own_loss = outputs.measure_columns(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
                 memory.losses[call[10]] = own_loss
             elif code == _SCALE:
                 outputs.scale(ahead(values, call[1]), ahead(shares, call[2]), call[3], call[4], call[5])

@@ -203,6 +203,7 @@ class Layout:
         self.weights, self.transposed = self._reserve(n_weights), self._reserve(n_transposed)
         self.zeros, self.one = self._reserve(self.panel_width), self._reserve(1)
         self.first_state, self.second_state = (self._reserve(n_weights) if training else 0 for _ in range(2))
+        self.numbers = self._reserve(self.layers[-1].row)
         self.y = self._reserve(self.layers[-1].size(self.block_rows))
         self.gradient = self._reserve(n_weights if training else 0)  # untouched where each chunk is used at once
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
@@ -279,6 +280,7 @@ class Layout:
         """Return memory for it."""
         values = aligned(self._size, self.spec.dtype)
         values[self.one] = 1.0
+        values[self.numbers : self.numbers + self.spec.n_outputs] = self.spec.loss_numbers
         stripes = len(self.stripes(self.block_rows))
         places, meeting = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS))
         return Memory(values, np.zeros(self.block_rows), np.zeros(stripes), places, meeting)

@@ -30,7 +30,7 @@ _codes: Any = map(np.int64, range(29))
     DERIVATIVE,  # z, a, delta, n, activation
     SOFTMAX,  # z, a, rows, size, width, whether z is to be its logarithm
     SOFTMAX_DELTA,  # a, y, delta, rows, width, linked
-    MEASURE,  # z, a, y, delta, first row, rows, size, width, case, stripe
+    MEASURE,  # z, a, y, delta, first row, rows, size, width, case, stripe, the loss's numbers
     SCALE,  # delta, first row, rows, size, width
     MULTIPLY,  # x, y, out, n
     DROP,  # factors, rows, size, width, layer, first row of the batch
@@ -141,7 +141,8 @@ class Writer:
         layout, last = self.layout, self.layout.layers[-1]
         z, a, y = (part + first * last.stride for part in (last.z, last.a, layout.y))
         code = self._by_layout(MEASURE, MEASURE_COLUMNS)
-        return code, z, a, y, slopes, first, n, last.fan_out, self._step(last), layout.loss_case, stripe
+        rows = (first, n, last.fan_out, self._step(last))
+        return code, z, a, y, slopes, *rows, layout.loss_case, stripe, layout.numbers
 
     def _by_layout(self, code: Any, code_for_columns: Any) -> Any:
         """Return which of two calls does it for outputs as they are kept."""

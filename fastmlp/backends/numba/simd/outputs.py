@@ -41,14 +41,14 @@ def _each_loss(write: Callable[[str, bool], None]) -> Cases:
     return cases
 
 
-@leaf("vvvv d iiii", returns="f")
+@leaf("vvvv v d iiii", returns="f")
 def measure(
-    code: Code, z: Any, a: Any, y: Any, delta: Any, shares: Any, rows: Any, size: Any, width: Any, case: Any
+    code: Code, z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, rows: Any, size: Any, width: Any, case: Any
 ) -> Any:
     """Return the loss of some rows, each times its share, and write the loss's slope to delta.
 
-    `rows` rows of `width` numbers, the first `size` of which count; `case` is of `loss_case`. With the natural link
-    the slope is that through the output activation, a - y.
+    `rows` rows of `width` numbers, the first `size` of which count, and p a row of those that the loss has for each
+    output; `case` is of `loss_case`. With the natural link the slope is that through the output activation, a - y.
     """
     total = _nothing(code)
 
@@ -58,7 +58,7 @@ def measure(
             share = splat(code.builder, wide(code), code.scalar(shares, i))
             with code.loop(width, code.kind.lanes) as j:
                 at = code.add(code.mul(i, width), j)
-                numbers = code.load(z, at), code.load(a, at), code.load(y, at)
+                numbers = code.load(z, at), code.load(a, at), code.load(y, at), code.load(p, j)
                 losses = where(code.below(code.sub(size, j)), value(*numbers), 0.0)
                 add_product(code, total, losses.value, share)
                 code.store(slope(*numbers[1:]), delta, at)
@@ -67,9 +67,9 @@ def measure(
     return sum_wide(code, code.builder.load(total))
 
 
-@leaf("vvvv d iiii", returns="f")
+@leaf("vvvv v d iiii", returns="f")
 def measure_columns(
-    code: Code, z: Any, a: Any, y: Any, delta: Any, shares: Any, rows: Any, size: Any, column: Any, case: Any
+    code: Code, z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, rows: Any, size: Any, column: Any, case: Any
 ) -> Any:
     """Do what `measure` does, for `size` columns."""
     total = _nothing(code)
@@ -80,7 +80,7 @@ def measure_columns(
             share, is_row = _wide_shares(code, shares, i), code.below(code.sub(rows, i))
             with code.loop(size) as j:
                 at = code.add(code.mul(j, column), i)
-                numbers = code.load(z, at), code.load(a, at), code.load(y, at)
+                numbers = code.load(z, at), code.load(a, at), code.load(y, at), code.splat(code.scalar(p, j))
                 add_product(code, total, where(is_row, value(*numbers), 0.0).value, share)
                 code.store(slope(*numbers[1:]), delta, at)
 
@@ -97,7 +97,7 @@ def _formulas(code: Code, name: str, *, linked: bool) -> tuple[Any, Any]:
     """Return a loss and its slope, for registers."""
     row = LOSSES[name]
     if linked:
-        return twin(row.link_value, code.kind.dtype), lambda a, y: a - y
+        return twin(row.link_value, code.kind.dtype), lambda a, y, _: a - y
     return twin(row.value, code.kind.dtype), twin(row.slope, code.kind.dtype)
 
 

@@ -177,41 +177,45 @@ def softmax(size: int, Z: Any, A: Any, wide: Any, log_sums: Any) -> None:
         log_sums[i] = log(total)
 
 
-_MSE, _SQUARED_ERROR, _MAE, _HUBER, _CROSS_ENTROPY, _BINARY_CROSS_ENTROPY, _POISSON = (
+_MSE, _SQUARED_ERROR, _MAE, _HUBER, _QUANTILE, _CROSS_ENTROPY, _BINARY_CROSS_ENTROPY, _POISSON = (
     LOSS_CODES[name] for name in losses.LOSSES
 )
 
 
 @exact
-def loss_value(code: int, linked: int, z: float, a: float, y: float) -> float:
+def loss_value(code: int, linked: int, z: float, a: float, y: float, p: float) -> float:
     """Return an output's share of the loss."""
     if code == _MSE:
-        return losses.mse(z, a, y)
+        return losses.mse(z, a, y, p)
     if code == _SQUARED_ERROR:
-        return losses.squared_error(z, a, y)
+        return losses.squared_error(z, a, y, p)
     if code == _MAE:
-        return losses.mae(z, a, y)
+        return losses.mae(z, a, y, p)
     if code == _HUBER:
-        return losses.huber(z, a, y)
+        return losses.huber(z, a, y, p)
+    if code == _QUANTILE:
+        return losses.quantile(z, a, y, p)
     if code == _CROSS_ENTROPY:
-        return losses.cross_entropy(z, a, y)
+        return losses.cross_entropy(z, a, y, p)
     if code == _BINARY_CROSS_ENTROPY:
-        return losses.binary_cross_entropy(z, a, y)
-    return losses.poisson_link(z, a, y) if linked else losses.poisson(z, a, y)
+        return losses.binary_cross_entropy(z, a, y, p)
+    return losses.poisson_link(z, a, y, p) if linked else losses.poisson(z, a, y, p)
 
 
 @exact
-def loss_slope(code: int, a: float, y: float) -> float:
+def loss_slope(code: int, a: float, y: float, p: float) -> float:
     """Return the derivative of that share with respect to a, for a loss without its natural link."""
     if code == _MSE:
-        return losses.mse_slope(a, y)
+        return losses.mse_slope(a, y, p)
     if code == _SQUARED_ERROR:
-        return losses.squared_error_slope(a, y)
+        return losses.squared_error_slope(a, y, p)
     if code == _MAE:
-        return losses.mae_slope(a, y)
+        return losses.mae_slope(a, y, p)
     if code == _HUBER:
-        return losses.huber_slope(a, y)
-    return losses.poisson_slope(a, y)
+        return losses.huber_slope(a, y, p)
+    if code == _QUANTILE:
+        return losses.quantile_slope(a, y, p)
+    return losses.poisson_slope(a, y, p)
 
 
 _MOMENTUM = RULE_CODES["momentum"]

@@ -33,6 +33,7 @@ from fastmlp.backends.numba.strict.layout import (
     KEPT_FACTOR,
     LINKED,
     LOSS,
+    LOSS_NUMBERS,
     N_LAYERS,
 )
 from fastmlp.backends.numba.strict.products import (
@@ -153,7 +154,8 @@ def sample_loss(net: Any, n: int, memory: Any, i: int) -> float:
         logit = np.float64(z[j])
         if is_softmax:  # the loss takes log A
             logit = (logit - top) - memory.log_sums[i]
-        total += loss_value(integers[LOSS], integers[LINKED], logit, np.float64(a[j]), np.float64(y[j]))
+        p = net.floats[LOSS_NUMBERS + j]
+        total += loss_value(integers[LOSS], integers[LINKED], logit, np.float64(a[j]), np.float64(y[j]), p)
     return total / size if integers[AVERAGED] else total
 
 
@@ -206,18 +208,19 @@ def output_delta(net: Any, n: int, weights: Any, total: float, memory: Any) -> N
 def row_delta(net: Any, z: Any, a: Any, y: Any, share: float, delta: Any) -> None:
     """Write the output delta of one sample that is `share` of its batch."""
     activation, loss = activation_of(net.integers, net.integers[N_LAYERS] - 1), net.integers[LOSS]
+    p = net.floats[LOSS_NUMBERS:]
     if net.integers[LINKED]:
         mass = sum_of_row(y) if activation == SOFTMAX else 1.0
         for j in range(y.size):
             delta[j] = share * (np.float64(a[j]) * mass - np.float64(y[j]))
     elif activation == SOFTMAX:  # through the Jacobian, diag(a) - a a.T
-        mean = mean_slope(loss, a, y)
+        mean = mean_slope(loss, a, y, p)
         for j in range(y.size):
-            slope = loss_slope(loss, np.float64(a[j]), np.float64(y[j]))
+            slope = loss_slope(loss, np.float64(a[j]), np.float64(y[j]), p[j])
             delta[j] = share * (np.float64(a[j]) * (slope - mean))
     else:
         for j in range(y.size):
-            slope = loss_slope(loss, np.float64(a[j]), np.float64(y[j]))
+            slope = loss_slope(loss, np.float64(a[j]), np.float64(y[j]), p[j])
             delta[j] = share * (slope * derivative(activation, np.float64(z[j]), np.float64(a[j])))
 
 
@@ -231,11 +234,11 @@ def sum_of_row(y: Any) -> float:
 
 
 @exact
-def mean_slope(loss: int, a: Any, y: Any) -> float:
+def mean_slope(loss: int, a: Any, y: Any, p: Any) -> float:
     """Return the mean of the loss's slopes under the distribution a."""
     mean = 0.0
     for j in range(y.size):
-        mean += np.float64(a[j]) * loss_slope(loss, np.float64(a[j]), np.float64(y[j]))
+        mean += np.float64(a[j]) * loss_slope(loss, np.float64(a[j]), np.float64(y[j]), p[j])
     return mean
 
 

@@ -18,7 +18,7 @@ from fastmlp.spec import NetworkSpec
 # Places in `Network.integers`; the layer sizes and then the activation codes follow the last.
 N_LAYERS, LOSS, LINKED, AVERAGED, DROP_BELOW, HEADER = range(6)
 # Places in `Network.floats`.
-KEPT_FACTOR = 0
+KEPT_FACTOR, LOSS_NUMBERS = range(2)  # the second begins a number for each output
 
 
 class Network(NamedTuple):
@@ -56,7 +56,7 @@ def describe(spec: NetworkSpec) -> tuple[Any, Any]:
         np.int64,
     )
     kept = np.array(1.0 / (1.0 - spec.dropout), spec.dtype)
-    return integers, np.array([kept], np.float64)
+    return integers, np.array([kept, *spec.loss_numbers], np.float64)
 
 
 # The blocks of a layer in `Memory.values`, after the gathered X and Y: see `block`.
