@@ -66,6 +66,22 @@ def test_batches_are_split(split: Split) -> None:
     assert own.stripe_rows <= own.block_rows < N
 
 
+@pytest.mark.parametrize("sizes", [(784, 128, 10), (256, 1024, 1024, 10), (16, 64, 64, 1), (4, 32, 16, 4)])
+def test_stripes_are_even(sizes: tuple[int, ...]) -> None:
+    """Every row is in one of them, none is larger than it may be, and two threads get the same number of rows."""
+    own = layout.Layout(fastmlp.MLP(sizes).spec, 10**4, training=True)
+    unit = own.lanes if own.layers[-1].is_in_columns else 8
+    for n in (1, 7, 31, 64, 100, 128, 200, 256, 512, own.block_rows):
+        stripes = own.stripes(n)
+        assert [row for start, rows in stripes for row in range(start, start + rows)] == list(range(n))
+        assert max(rows for _, rows in stripes) <= own.stripe_rows
+        assert len(stripes) <= len(own.stripes(own.block_rows))  # for which there is memory
+        assert all(start % unit == 0 for start, _ in stripes)
+        assert len(stripes) == 1 or len(stripes) % 2 == 0
+        first, second = (sum(rows for _, rows in stripes[thread::2]) for thread in (0, 1))
+        assert len(stripes) == 1 or abs(first - second) <= unit
+
+
 def test_integers_are_exact(split: Split) -> None:
     split()
     cases = [case for case in integers.cover() if case.n_samples >= 16]

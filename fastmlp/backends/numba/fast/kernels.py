@@ -73,11 +73,11 @@ def unpack(moves: Any, values: Any, flat: Any) -> None:
 
 @exact
 def gather_targets(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
-    """Copy Y of samples to a block, labels as one-hot rows."""
-    n_out, Y, order = (
+    """Copy Y of samples to a block."""
+    order, n_out, Y = (
+        ahead(pointer(steps.order), steps.starts[number] + call[1]),
         samples.Y.shape[1],
         pointer(samples.Y),
-        ahead(pointer(steps.order), steps.starts[number] + call[1]),
     )
     y_row, y_column = call[4], call[5]
     for i in range(call[2]):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ _STRIPE_BYTES = 128 * 1024  # of rows that go through all layers together: half 
 _BLOCK_BYTES = 512 * 1024  # of rows whose activations and deltas are kept until the gradient has them
 _FEWEST_BLOCK_ROWS = 512  # below them products would read the weights too often
 _SPREAD_BYTES = 512
+_EVEN_ROWS = 8  # in whose multiples stripes are made as large as each other
 _CHUNK_ROWS = 48  # of a panel, whose gradient is used as soon as it is there: a whole number of tiles and registers
 
 
@@ -258,12 +260,28 @@ class Layout:
             n_rows <= self.block_rows or _rows_at_once(self.spec, n_rows, training=self._training)[1] <= self.block_rows
         )
 
+    def stripes(self, n: int) -> list[tuple[int, int]]:
+        """Return the stripes of n rows of a block, (first row, rows): as long, and as many for each of two threads."""
+        count = -(-n // self.stripe_rows)
+        count += count % 2 if count > 1 else 0
+        unit = self._stripe_unit
+        each, rest = divmod(-(-n // unit), count)  # the larger ones are the last, of which one lacks some rows
+        ends = [min(n, unit * (i * each + max(0, i - count + rest))) for i in range(count + 1)]
+        return [(start, stop - start) for start, stop in pairwise(ends) if start < stop]
+
+    @property
+    def _stripe_unit(self) -> int:
+        """Of how many rows stripes are made."""
+        if self.layers[-1].is_in_columns:
+            return self.lanes
+        return _EVEN_ROWS if self.stripe_rows % _EVEN_ROWS == 0 else 1
+
     def memory(self) -> Memory:
         """Return memory for it."""
         values = aligned(self._size, self.spec.dtype)
         values[self.one] = 1.0
         values[self.numbers : self.numbers + self.spec.n_outputs] = self.spec.loss_numbers
-        stripes = -(-self.block_rows // self.stripe_rows)
+        stripes = len(self.stripes(self.block_rows))
         places, meeting = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS))
         return Memory(values, np.zeros(self.block_rows), np.zeros(stripes), places, meeting)
 

@@ -56,6 +56,7 @@ _codes: Any = map(np.int64, range(29))
 WIDTH = 13
 
 Call = tuple[Any, ...]
+Piece = tuple[int, int, int, int]  # of parameters: offset in a part, gradient, numbers, how many of them weights
 Chunk = tuple[Layer, Panel, int, int]  # rows of a panel, from one up to another; the biases are the row after the last
 
 
@@ -93,11 +94,11 @@ class Writer:
         calls: list[Call] = []
         for first in range(0, n, size):
             rows, is_last = min(size, n - first), first + size >= n
-            for stripe, start in enumerate(range(0, rows, self.layout.stripe_rows)):
+            stripes = self.layout.stripes(rows)
+            for stripe, (start, n_rows) in enumerate(stripes):
                 if stripe % n_threads == thread:
-                    calls += self._stripe(start, min(self.layout.stripe_rows, rows - start), first, stripe)
-            n_stripes = -(-rows // self.layout.stripe_rows)
-            calls += [(MEET,), (CHECK, n_stripes, is_last)]
+                    calls += self._stripe(start, n_rows, first, stripe)
+            calls += [(MEET,), (CHECK, len(stripes), is_last)]
             single = is_last and not first and learning
             for number, chunk in enumerate(self._chunks()):
                 if number % n_threads == thread:
@@ -303,18 +304,18 @@ class Writer:
         below = self.layout.layers[layer.number - 1]
         return below.dropped if self.dropping else below.a, below.stride
 
-    def _runs(self, chunk: Chunk, thread: int, *, kept: bool) -> Iterator[tuple[int, int, int, int]]:
-        """Yield what of a chunk lies in one piece: (offset in a part, gradient, numbers, how many of them weights)."""
+    def _runs(self, chunk: Chunk, thread: int, *, kept: bool) -> Iterator[Piece]:
+        """Yield what of a chunk lies in one piece."""
         layer, panel, first, stop = chunk
         g, row = self._place(chunk, thread, kept=kept)
         if not layer.is_narrow:
             rows = min(stop, layer.fan_in) - first
             yield panel.start + first * row, g, (stop - first) * row, rows * row
             return
-        for j in range(layer.fan_out):
-            yield panel.start + j * panel.row, g + j * row, panel.width, panel.width
+        pieces = [(panel.start + j * panel.row, g + j * row, panel.width, panel.width) for j in range(layer.fan_out)]
         if panel is layer.panels[-1]:
-            yield layer.bias, self._bias_place(chunk, thread, kept=kept), layer.row, 0
+            pieces.append((layer.bias, self._bias_place(chunk, thread, kept=kept), layer.row, 0))
+        yield from _joined(pieces)
 
     def _update(self, chunk: Chunk, thread: int, *, kept: bool) -> Iterator[Call]:
         layout = self.layout
@@ -346,6 +347,18 @@ class Writer:
             c for layer in layers for panel in layer.panels for c in self.transposed(layer, panel, 0, layer.fan_in)
         ]
         return [*calls, (END,)]
+
+
+def _joined(pieces: list[Piece]) -> Iterator[Piece]:
+    """Yield pieces, those that lie one behind the other as one; weights come before biases."""
+    place, g, n, n_weights = pieces[0]
+    for piece in pieces[1:]:
+        if piece[:2] == (place + n, g + n):
+            n, n_weights = n + piece[2], n_weights + piece[3]
+        else:
+            yield place, g, n, n_weights
+            place, g, n, n_weights = piece
+    yield place, g, n, n_weights
 
 
 def assemble(programs: list[list[Call]]) -> tuple[Any, list[int]]:
