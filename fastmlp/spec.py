@@ -74,7 +74,7 @@ class NetworkSpec:
         _check_pair(self.loss, self.output_activation, self.n_outputs)
         _check_number("l2", self.l2, math.inf)
         _check_number("dropout", self.dropout, 1.0)
-        _check_quantiles(self.quantiles, self.loss, self.n_outputs)
+        _check_quantiles(self)
 
     @property
     def n_inputs(self) -> int:
@@ -199,18 +199,19 @@ def _check_pair(loss: str, output: str, n_outputs: int) -> None:
         raise ValueError(msg)
 
 
-def _check_quantiles(quantiles: tuple[float, ...], loss: str, n_outputs: int) -> None:
+def _check_quantiles(spec: NetworkSpec) -> None:
+    quantiles, n_outputs = spec.quantiles, spec.n_outputs
     if not quantiles:
         return
-    if loss != QUANTILE:
-        msg = f"quantiles is {quantiles}, but loss {loss!r} has none; use loss={QUANTILE!r}, or leave them out"
+    if spec.loss != QUANTILE:
+        msg = f"quantiles is {quantiles}, but loss {spec.loss!r} has none; use loss={QUANTILE!r}, or leave them out"
         raise ValueError(msg)
     for value in quantiles:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             msg = f"quantiles holds {value!r}; expected numbers between 0 and 1"
             raise TypeError(msg)
-        if not 0 < float(value) < 1:
-            msg = f"quantiles holds {value!r}; expected numbers between 0 and 1, neither included"
+        if not 0 < np.array(value, spec.dtype) < 1:
+            msg = f"quantiles holds {value!r}; expected numbers between 0 and 1, neither included, also as {spec.dtype}"
             raise ValueError(msg)
     if len(quantiles) != n_outputs:
         msg = f"quantiles is {quantiles}; expected one number, or one for each output, of which there are {n_outputs}"

@@ -104,6 +104,7 @@ def test_a_network_takes_one_quantile_for_all_outputs() -> None:
         ((0.1, 0.5), ValueError, "expected one number, or one for each output, of which there are 3"),
         ((0.1, 0.5, 1.0), ValueError, "quantiles holds 1.0; expected numbers between 0 and 1, neither included"),
         ((0.0, 0.5, 0.9), ValueError, "quantiles holds 0.0"),
+        ((0.1, 0.5, 1.0 - 2.0**-30), ValueError, "neither included, also as float32"),
         ((math.nan, 0.5, 0.9), ValueError, "quantiles holds nan"),
         (("0.1", 0.5, 0.9), TypeError, "quantiles holds '0.1'; expected numbers between 0 and 1"),
         ((True, 0.5, 0.9), TypeError, "quantiles holds True"),
