@@ -145,7 +145,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     The columns of `y` may each have classes of their own, two or more, as numbers or strings. Each column has a network
     of its own then: they share parameters and interface, not layers, and are what scikit-learn's MultiOutputClassifier
     would make of this class. `coef_init` and `intercept_init` have an entry for each column, and so has `classes` of
-    `partial_fit`. Callbacks and scorers meet the column's own estimator.
+    `partial_fit`. Callbacks and scorers meet the column's own estimator. A score of all columns together is for you to
+    choose: accuracy is not defined for them, here as in scikit-learn's forests.
 
     Examples
     --------
