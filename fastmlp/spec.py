@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -42,6 +42,8 @@ class NetworkSpec:
     quantiles : tuple of float
         For the loss "quantile", the quantile that each output is to be, between 0 and 1; nothing for medians, and for
         every other loss.
+    input_scale : bool
+        Whether each feature is multiplied with a parameter before it enters the first layer.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class NetworkSpec:
     l2: float = 0.0
     dropout: float = 0.0
     quantiles: tuple[float, ...] = ()
+    input_scale: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self.layer_sizes)
@@ -76,6 +79,10 @@ class NetworkSpec:
         _check_number("dropout", self.dropout, 1.0)
         _check_quantiles(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: what was computed from them is not kept in a file."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     @property
     def n_inputs(self) -> int:
         """Number of features of a sample."""
@@ -93,8 +100,9 @@ class NetworkSpec:
 
     @cached_property
     def n_params(self) -> int:
-        """Number of weights and biases."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+        """Number of weights and biases, and of the factors of features if there are any."""
+        n_factors = self.n_inputs if self.input_scale else 0
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + n_factors
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -122,10 +130,11 @@ class NetworkSpec:
         sizes = "-".join(map(str, self.layer_sizes))
         hidden = ", ".join(dict.fromkeys(self.activations)) or "no hidden layer"
         loss = " ".join([self.loss, *map(str, self.quantiles)])
-        return f"{sizes}, {hidden}, {self.output_activation} output, {loss}, {self.dtype}"
+        scale = ", input scale" if self.input_scale else ""
+        return f"{sizes}, {hidden}, {self.output_activation} output, {loss}, {self.dtype}{scale}"
 
 
-def make_spec(
+def make_spec(  # noqa: PLR0913  all that a network is
     layer_sizes: Sequence[int],
     activation: str | Sequence[str],
     output_activation: str,
@@ -135,6 +144,7 @@ def make_spec(
     l2: float,
     dropout: float,
     quantiles: float | Sequence[float] | None = None,
+    input_scale: bool = False,
 ) -> NetworkSpec:
     """Return the spec for a user's arguments: one activation, or quantile, may stand for all layers, or outputs."""
     sizes = _as_sizes(layer_sizes)
@@ -142,7 +152,7 @@ def make_spec(
         check_name("activation", activation, HIDDEN_ACTIVATIONS)  # also where there is no hidden layer
     names = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
     own = _as_quantiles(quantiles, sizes)
-    return NetworkSpec(sizes, names, output_activation, loss, _dtype_name(dtype), l2, dropout, own)
+    return NetworkSpec(sizes, names, output_activation, loss, _dtype_name(dtype), l2, dropout, own, bool(input_scale))
 
 
 def _as_quantiles(quantiles: Any, sizes: Sequence[int]) -> tuple[float, ...]:  # noqa: ANN401  the spec looks at them

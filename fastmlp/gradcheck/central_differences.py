@@ -78,6 +78,7 @@ def _float64_copy(net: MLP) -> MLP:
         seed=0,
         l2=spec.l2,
         quantiles=spec.quantiles or None,
+        input_scale=spec.input_scale,
     )
     twin.parameters.flat[...] = net.parameters.flat
     return twin
