@@ -58,6 +58,9 @@ class MLP:
         ``0.5 * l2 * sum(W**2)`` is added to the loss.
     dropout : float
         Probability of dropping a hidden output during a fit; what stays is scaled by 1 / (1 - dropout).
+    input_scale : bool
+        Whether each feature is multiplied with a parameter of its own before it enters the first layer, ``X * s``. The
+        factors begin as ones and are trained as the weights are, but neither l2 nor AdamW's decay acts on them.
 
     Attributes
     ----------
@@ -104,8 +107,15 @@ class MLP:
         init: str = "auto",
         l2: float = 0.0,
         dropout: float = 0.0,
+        input_scale: bool = False,
     ) -> None:
-        self.spec = make_spec(layer_sizes, activation, output_activation, loss, dtype=dtype, l2=l2, dropout=dropout)
+        self.spec = make_spec(
+            *(layer_sizes, activation, output_activation, loss),
+            dtype=dtype,
+            l2=l2,
+            dropout=dropout,
+            input_scale=input_scale,
+        )
         self.generator = np.random.default_rng(seed)
         self._set_backend(backend, strict=strict, threads=threads)
         self.parameters = initialise(self.spec, init, self.generator)
@@ -140,6 +150,11 @@ class MLP:
     def biases(self) -> tuple[Array, ...]:
         """The b of each layer, shape (fan_out,): views."""
         return self.parameters.biases
+
+    @property
+    def input_scale(self) -> Array | None:
+        """What each feature is multiplied with, shape (n_in,), a view; None without ``input_scale=True``."""
+        return self.parameters.input_scale
 
     # ---- computing
 
@@ -236,7 +251,8 @@ class MLP:
         -------
         loss : float
         gradient : Parameters
-            ``gradient.weights``, ``gradient.biases`` and ``gradient.flat``.
+            ``gradient.weights``, ``gradient.biases`` and ``gradient.flat``; with an input scale, also
+            ``gradient.input_scale``.
         """
         batch = make_batch(self.spec, X, Y, sample_weight)
         gradient = Parameters.empty(self.spec)
@@ -448,6 +464,8 @@ class MLP:
             (str(i), f"{fan_in} x {fan_out}", name, f"{(fan_in + 1) * fan_out:,}")
             for i, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, spec.all_activations, strict=True))
         ]
+        if spec.input_scale:
+            rows.insert(0, ("input scale", str(spec.n_inputs), "", f"{spec.n_inputs:,}"))
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
         size = self.parameters.flat.nbytes

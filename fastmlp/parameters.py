@@ -30,15 +30,15 @@ def aligned(n: int, dtype: str) -> Array:
 
 
 class Parameters:
-    """The weights and biases of a network, or a gradient with respect to them.
+    """The weights and biases of a network, and its input scale if it has one, or a gradient with respect to them.
 
     Parameters
     ----------
     layer_sizes : tuple of int
         (n_in, *hidden, n_out).
     flat : ndarray of shape (n_params,), float32 or float64, C-contiguous
-        The values: W of the first layer in C order, its b, W of the second layer, and so on. It is held,
-        not copied.
+        The values: W of the first layer in C order, its b, W of the second layer, and so on. If n_in more follow, they
+        are the input scale. It is held, not copied.
 
     Attributes
     ----------
@@ -47,9 +47,11 @@ class Parameters:
         Views of `flat`, one a layer, so that ``Z = A @ W + b``.
     biases : tuple of ndarray of shape (fan_out,)
         Views of `flat`, one a layer.
+    input_scale : ndarray of shape (n_in,), or None
+        A view of `flat`: what each feature is multiplied with, where the network has such factors.
     """
 
-    __slots__ = ("biases", "flat", "layer_sizes", "weights")
+    __slots__ = ("biases", "flat", "input_scale", "layer_sizes", "weights")
 
     def __init__(self, layer_sizes: tuple[int, ...], flat: Array) -> None:
         self.layer_sizes = layer_sizes
@@ -61,6 +63,7 @@ class Parameters:
             biases.append(flat[middle:stop])
             start = stop
         self.weights, self.biases = tuple(weights), tuple(biases)
+        self.input_scale = flat[start:] if start < flat.size else None
 
     @classmethod
     def empty(cls, spec: NetworkSpec) -> Parameters:
@@ -91,7 +94,7 @@ def initialise(spec: NetworkSpec, init: str, generator: np.random.Generator) -> 
     spec : NetworkSpec
     init : {"auto", "he", "glorot", "lecun", "uniform", "zeros"}
         "auto" is He's for a layer whose activation is of the ReLU family, Glorot's for the others.
-        "uniform" draws weights and biases from (-1, 1); biases are zero in all others.
+        "uniform" draws weights and biases from (-1, 1); biases are zero in all others. An input scale is all ones.
     generator : numpy.random.Generator
 
     Warns
@@ -106,6 +109,8 @@ def initialise(spec: NetworkSpec, init: str, generator: np.random.Generator) -> 
     """
     check_name("init", init, ("auto", *_VARIANCES, "uniform", "zeros"))
     parameters = Parameters.empty(spec)
+    if parameters.input_scale is not None:
+        parameters.input_scale[...] = 1.0
     if init == "zeros":
         if spec.activations:
             warnings.warn(

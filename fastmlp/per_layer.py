@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +39,8 @@ class PerLayer(Optimizer):
     multipliers : float, sequence of float, or "ntk"
         Steps are such as if weights W were c times the parameters V that are trained, ``Z = c * A @ V + b``: c for
         all layers, or one for each, above 0. "ntk" is ``1 / sqrt(fan_in)``, the neural tangent parametrisation.
+    input_scale : float
+        The factor on the rate of a network's input scale, not below 0; 1 for a network without one.
 
     Attributes
     ----------
@@ -47,7 +50,8 @@ class PerLayer(Optimizer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; when a fit begins, if there are not as many numbers as layers.
+        If an argument is not as described; when a fit begins, if there are not as many numbers as layers, or a factor
+        for an input scale that is not there.
 
     Notes
     -----
@@ -77,6 +81,7 @@ class PerLayer(Optimizer):
     weights: PerLayerNumbers = 1.0
     biases: PerLayerNumbers = 1.0
     multipliers: PerLayerNumbers | str = 1.0
+    input_scale: float = 1.0
 
     def __post_init__(self) -> None:
         inner = as_optimizer(self.optimizer)
@@ -88,6 +93,7 @@ class PerLayer(Optimizer):
         set_field(self, "lr", inner.lr)
         for name in ("weights", "biases"):
             set_field(self, name, _numbers(name, getattr(self, name), least=0.0))
+        set_field(self, "input_scale", _number("input_scale", self.input_scale, 0.0, ""))
         if not (isinstance(self.multipliers, str) and self.multipliers == NTK):
             set_field(
                 self, "multipliers", _numbers("multipliers", self.multipliers, least=_TINY, other=f", or {NTK!r}")
@@ -104,7 +110,7 @@ class PerLayer(Optimizer):
 
     def over(self, n_steps: int) -> PerLayer:
         """Return the same around an optimizer with its schedule's length filled in."""
-        return PerLayer(self._inner.over(n_steps), self.weights, self.biases, self.multipliers)
+        return replace(self, optimizer=self._inner.over(n_steps))
 
     def rates(self, first_step: int, n_steps: int) -> NDArray[np.float64]:
         """Return what the optimizer does: the rates before any factor."""
@@ -124,9 +130,15 @@ class PerLayer(Optimizer):
         Raises
         ------
         ValueError
-            If there are not as many factors as the network has layers.
+            If there are not as many factors as the network has layers, or one for an input scale that it has not.
         """
         n = spec.n_layers
+        if self.input_scale != 1.0 and not spec.input_scale:
+            msg = (
+                f"PerLayer: input_scale is {self.input_scale}, but this network has none; build it with "
+                "input_scale=True, or leave the factor out"
+            )
+            raise ValueError(msg)
         if isinstance(self.multipliers, str):
             multipliers = tuple(1.0 / math.sqrt(fan_in) for fan_in, _ in spec.shapes)
         else:
@@ -134,8 +146,10 @@ class PerLayer(Optimizer):
         of_weights = map(Factors, _spread("weights", self.weights, n), multipliers)
         of_biases = (Factors(rate) for rate in _spread("biases", self.biases, n))
         layers = list(zip(of_weights, of_biases, strict=True))
-        distinct = tuple(dict.fromkeys(factors for layer in layers for factors in layer))
-        return ParameterGroups(distinct, tuple((distinct.index(W), distinct.index(b)) for W, b in layers))
+        of_scale = (Factors(self.input_scale),) if spec.input_scale else ()
+        distinct = tuple(dict.fromkeys((*chain.from_iterable(layers), *of_scale)))
+        places = tuple((distinct.index(W), distinct.index(b)) for W, b in layers)
+        return ParameterGroups(distinct, places, *map(distinct.index, of_scale))
 
 
 def _numbers(name: str, value: object, *, least: float, other: str = "") -> float | tuple[float, ...]:

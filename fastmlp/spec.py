@@ -38,6 +38,8 @@ class NetworkSpec:
         The loss has ``0.5 * l2 * sum(W**2)`` added, over weights, not biases.
     dropout : float
         Probability with which a hidden output is dropped during a fit, in [0, 1).
+    input_scale : bool
+        Whether each feature is multiplied with a parameter before it enters the first layer.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class NetworkSpec:
     dtype: str = "float32"
     l2: float = 0.0
     dropout: float = 0.0
+    input_scale: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self.layer_sizes)
@@ -87,8 +90,9 @@ class NetworkSpec:
 
     @cached_property
     def n_params(self) -> int:
-        """Number of weights and biases."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+        """Number of weights and biases, and of the factors of features if there are any."""
+        n_factors = self.n_inputs if self.input_scale else 0
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + n_factors
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -109,7 +113,8 @@ class NetworkSpec:
         """Return the network in one line: sizes, activations, loss."""
         sizes = "-".join(map(str, self.layer_sizes))
         hidden = ", ".join(dict.fromkeys(self.activations)) or "no hidden layer"
-        return f"{sizes}, {hidden}, {self.output_activation} output, {self.loss}, {self.dtype}"
+        scale = ", input scale" if self.input_scale else ""
+        return f"{sizes}, {hidden}, {self.output_activation} output, {self.loss}, {self.dtype}{scale}"
 
 
 def make_spec(
@@ -121,13 +126,14 @@ def make_spec(
     dtype: object,
     l2: float,
     dropout: float,
+    input_scale: bool = False,
 ) -> NetworkSpec:
     """Return the spec for a user's arguments: one activation name may stand for all hidden layers."""
     sizes = _as_sizes(layer_sizes)
     if isinstance(activation, str) or not isinstance(activation, Sequence):
         check_name("activation", activation, HIDDEN_ACTIVATIONS)  # also where there is no hidden layer
     names = (activation,) * (len(sizes) - 2) if isinstance(activation, str) else tuple(activation)
-    return NetworkSpec(sizes, names, output_activation, loss, _dtype_name(dtype), l2, dropout)
+    return NetworkSpec(sizes, names, output_activation, loss, _dtype_name(dtype), l2, dropout, bool(input_scale))
 
 
 def _as_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:

@@ -384,6 +384,9 @@ def _first_bad_layer(backend: Backend, run: Run, step: int) -> int | None:
     for layer, (W, b) in enumerate(zip(run.parameters.weights, run.parameters.biases, strict=True)):
         if not (np.isfinite(W).all() and np.isfinite(b).all()):
             return layer
+    scale = run.parameters.input_scale
+    if scale is not None and not np.isfinite(scale).all():
+        return 0
     X = run.X[run.rows(step)]
     outputs = [*backend.hidden_activations(run.parameters, X), backend.predict(run.parameters, X)]
     return next((layer for layer, A in enumerate(outputs) if not np.isfinite(A).all()), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ WIDE = Case(
     n_samples=7,
     seed=1,
 )
+SCALED = replace(WIDE, input_scale=True)
 PIECES = Case((9, 11, 10, 5), ("relu", "elu"), "identity", "mse", n_samples=7)
 
 

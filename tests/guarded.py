@@ -92,12 +92,12 @@ _MEMORY = layout.Layout.memory
 
 # ---- what is computed there
 
-SPECS: tuple[tuple[tuple[int, ...], str, str, str], ...] = (
-    ((13, 37, 5), "tanh", "softmax", "cross_entropy"),
-    ((1, 1), "identity", "identity", "mse"),
-    ((3, 17, 2), "relu", "sigmoid", "binary_cross_entropy"),
-    ((17, 1, 33), "gelu", "softmax", "mae"),
-    ((8, 16, 64, 3), "elu", "exp", "poisson"),
+SPECS: tuple[tuple[tuple[int, ...], str, str, str, bool], ...] = (
+    ((13, 37, 5), "tanh", "softmax", "cross_entropy", True),
+    ((1, 1), "identity", "identity", "mse", False),
+    ((3, 17, 2), "relu", "sigmoid", "binary_cross_entropy", False),
+    ((17, 1, 33), "gelu", "softmax", "mae", True),
+    ((8, 16, 64, 3), "elu", "exp", "poisson", True),
 )
 N = 19
 
@@ -158,8 +158,8 @@ def compute(dtypes: list[str], places: list[str]) -> dict[str, list[str]]:
     """Return the hashes of all networks' results, by where their memory is; what reads too far does not return."""
     faulthandler.enable(sys.stderr)
     specs = [
-        NetworkSpec(sizes, (activation,) * (len(sizes) - 2), output, loss, dtype=dtype, l2=0.125, dropout=0.25)
-        for sizes, activation, output, loss in SPECS
+        NetworkSpec(sizes, (activation,) * (len(sizes) - 2), output, loss, dtype, 0.125, 0.25, input_scale)
+        for sizes, activation, output, loss, input_scale in SPECS
         for dtype in dtypes
     ]
     found = {}

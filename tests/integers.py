@@ -35,6 +35,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "dtype": ("float32", "float64"),
     "l2": (0.0, 0.5),
     "weighted": (False, True),
+    "input_scale": (False, True),
 }
 
 
@@ -77,7 +78,7 @@ def cover() -> tuple[IntegerCase, ...]:
     """Integer cases in which every pair of options occurs; of every eighth also without a hidden layer and with two."""
     cases = []
     for seed, row in enumerate(pairwise.all_pairs(FACTORS, is_valid)):
-        options = {name: row[name] for name in ("dtype", "l2", "weighted", "n_samples")}
+        options = {name: row[name] for name in ("dtype", "l2", "weighted", "n_samples", "input_scale")}
         for hidden in [(row["width"],), (), (row["width"], 3)][: 1 if seed % 8 else 3]:
             sizes = (row["n_inputs"], *hidden, row["n_outputs"])
             activations = (row["activation"],) * len(hidden)
@@ -110,6 +111,8 @@ def draw_once(case: IntegerCase, generator: np.random.Generator) -> Data:
     parts = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         parts += [generator.integers(-1, 2, fan_in * fan_out), generator.integers(-2, 3, fan_out)]
+    if case.input_scale:
+        parts.append(generator.integers(-1, 3, sizes[0]))
     X, Y = generator.integers(-3, 4, (n, sizes[0])), generator.integers(-4, 5, (n, sizes[-1]))
     w = None
     if case.weighted:

@@ -66,6 +66,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "weighted": (False, True),
     "l2": (0.0, L2),
     "targets": ("rows", "vector"),
+    "input_scale": (False, True),
 }
 
 
@@ -94,11 +95,12 @@ class Case:
     targets: str = "rows"
     n_samples: int = 5
     seed: int = 0
+    input_scale: bool = False
 
     @property
     def network(self) -> oracle.Network:
         """What the oracle needs to know."""
-        return oracle.Network(self.sizes, self.activations, self.output, self.loss, self.l2)
+        return oracle.Network(self.sizes, self.activations, self.output, self.loss, self.l2, self.input_scale)
 
     @property
     def data(self) -> Data:
@@ -114,10 +116,9 @@ def library(backend: str, *, strict: bool = False, **options: Any) -> Callable[.
     """Return what makes a network of the library from what the oracle needs to know, parameters and a dtype."""
 
     def make(network: oracle.Network, flat: np.ndarray, dtype: str) -> fastmlp.MLP:
-        sizes, activations, output, loss, l2 = network
-        net = fastmlp.MLP(
-            sizes, activations, output, loss, backend=backend, dtype=dtype, strict=strict, l2=l2, **options
-        )
+        sizes, activations, output, loss, l2, input_scale = network
+        own = {"l2": l2, "input_scale": input_scale} | options
+        net = fastmlp.MLP(sizes, activations, output, loss, backend=backend, dtype=dtype, strict=strict, **own)
         net.parameters.flat[...] = flat
         return net
 
@@ -129,7 +130,7 @@ def case_of(row: dict[str, Any], seed: int) -> Case:
     first, step = HIDDEN.index(row["activation"]), 3 if row["mixed"] else 0
     activations = tuple(HIDDEN[(first + step * k) % len(HIDDEN)] for k in range(len(row["shape"]) - 2))
     loss, output = row["pair"]
-    options = {name: row[name] for name in ("dtype", "l2", "weighted", "targets", "n_samples")}
+    options = {name: row[name] for name in ("dtype", "l2", "weighted", "targets", "n_samples", "input_scale")}
     return Case(row["shape"], activations, output, loss, seed=seed, **options)
 
 
@@ -179,6 +180,7 @@ def cases(draw: st.DrawFn) -> Case:
         targets=draw(st.sampled_from(("rows", "vector") if takes_vector else ("rows",))),
         n_samples=draw(st.integers(1, 20)),
         seed=draw(st.integers(0, 999)),
+        input_scale=draw(st.booleans()),
     )
 
 
@@ -206,6 +208,8 @@ def draw_once(case: Case, generator: np.random.Generator) -> Data:
     for fan_in, fan_out in zip(case.sizes[:-1], case.sizes[1:], strict=True):
         parts.append(generator.normal(0.0, 1.2 / np.sqrt(fan_in), fan_in * fan_out))
         parts.append(generator.normal(0.0, 0.5, fan_out))
+    if case.input_scale:  # of both signs, and none so small that a feature is lost
+        parts.append(generator.uniform(0.5, 1.5, case.sizes[0]) * generator.choice([-1.0, 1.0], case.sizes[0]))
     X = generator.normal(size=(case.n_samples, case.sizes[0]))
     w = generator.uniform(0.25, 2.0, case.n_samples) if case.weighted else None
     if w is not None and case.n_samples > 2:
@@ -247,7 +251,8 @@ def near_a_kink(case: Case, data: Data) -> np.ndarray:
     activation with a slope of at most `STEEPEST` passes it on.
     """
     Zs, As = oracle.forward(case.network, data.flat.astype(np.float64), data.X.astype(np.float64))
-    near, error, A = np.zeros(len(data.X), bool), np.zeros(data.X.shape), data.X.astype(np.float64)
+    A = oracle.scaled(case.network, data.flat.astype(np.float64), data.X.astype(np.float64))
+    near, error = np.zeros(len(data.X), bool), bounds.gamma(case.input_scale, case.dtype) * np.abs(A)
     names = (*case.activations, case.output)
     for layer, (W, b) in enumerate(oracle.layers(case.sizes, data.flat.astype(np.float64))):
         terms = np.abs(A) @ np.abs(W) + np.abs(b)

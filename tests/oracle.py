@@ -28,18 +28,20 @@ CHUNK = 2**15
 
 
 class Network(NamedTuple):
-    """What is computed: layer sizes, one activation a hidden layer, output activation, loss and l2."""
+    """What is computed: sizes, one activation a hidden layer, output activation, loss, l2, whether X is scaled."""
 
     sizes: tuple[int, ...]
     activations: tuple[str, ...]
     output: str
     loss: str
     l2: float = 0.0
+    input_scale: bool = False
 
     @property
     def n_params(self) -> int:
-        """Number of weights and biases."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes))
+        """Number of weights, biases and factors of features."""
+        n_factors = self.sizes[0] if self.input_scale else 0
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes)) + n_factors
 
 
 def targets(network: Network, Y: ArrayLike) -> NDArray[np.float64]:
@@ -68,11 +70,16 @@ def layers(sizes: Sequence[int], flat: np.ndarray) -> Iterator[tuple[np.ndarray,
         start = middle + fan_out
 
 
+def scaled(network: Network, flat: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Return what enters the first layer: X, or X times the last n_in of the parameters."""
+    return X * flat[..., None, -X.shape[-1] :] if network.input_scale else X
+
+
 def forward(
     network: Network, flat: np.ndarray, X: np.ndarray, masks: Masks | None = None
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Pre-activations of every layer, and activations of every hidden layer (times its mask) and of the output."""
-    A, pre_activations, activations = X, [], []
+    A, pre_activations, activations = scaled(network, flat, X), [], []
     names = (*network.activations, network.output)
     for layer, (W, b) in enumerate(layers(network.sizes, flat)):
         Z = A @ W + b
@@ -91,8 +98,7 @@ def predict(network: Network, flat: ArrayLike, X: ArrayLike) -> NDArray[np.float
 
 def logits_of(network: Network, flat: np.ndarray, X: np.ndarray, masks: Masks | None) -> np.ndarray:
     """Last pre-activation; the output activation is not computed, it may overflow where the loss does not."""
-    hidden = Network(network.sizes, network.activations, "identity", network.loss)
-    return forward(hidden, flat, X, masks)[0][-1]
+    return forward(network._replace(output="identity"), flat, X, masks)[0][-1]
 
 
 def mean_weights(w: ArrayLike | None, n_samples: int) -> NDArray[np.float64]:
@@ -131,7 +137,7 @@ def gradient(
     network : Network
         What is computed.
     flat : array_like of shape (n_params,)
-        Parameters W0, b0, W1, b1 ... each in C order.
+        Parameters W0, b0, W1, b1 ... each in C order, then the input scale, if there is one.
     X : array_like of shape (n_samples, n_inputs)
         Inputs.
     Y : array_like of shape (n_samples, n_outputs) or (n_samples,)

@@ -115,6 +115,43 @@ class ShiftedLabels(Textbook):
         return super().output_delta(Z, A, np.roll(Y, 1, axis=0))
 
 
+class DroppedScaleGradient(Textbook):
+    """The factors of the features never learn."""
+
+    def scale_gradient(self, X: np.ndarray, dA: np.ndarray) -> np.ndarray:
+        return np.zeros_like(super().scale_gradient(X, dA))
+
+
+class ScaleGradientFromScaledInputs(Textbook):
+    """The scale's gradient is built from what enters the first layer, in place of X."""
+
+    def scale_gradient(self, X: np.ndarray, dA: np.ndarray) -> np.ndarray:
+        return super().scale_gradient(self.inputs(X), dA)
+
+
+class WeightGradientFromUnscaledInputs(Textbook):
+    """dW of the first layer is built from X, in place of what enters the layer."""
+
+    def weight_gradient(self, layer: int, A: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        unscaled = A if layer or self.scale is None else A / np.where(self.scale == 0.0, 1.0, self.scale)
+        return super().weight_gradient(layer, unscaled.astype(self.dtype), delta)
+
+
+class UnscaledInputGradient(Textbook):
+    """The derivative by what enters the first layer, taken for that by X."""
+
+    def input_gradient(self, X: ArrayLike, Y: ArrayLike, w: ArrayLike | None = None) -> np.ndarray:
+        return self.propagated(0, self.backward(X, Y, w)[1][0])
+
+
+class RegularisedScale(Textbook):
+    """The l2 term reaches the scale."""
+
+    def scale_gradient(self, X: np.ndarray, dA: np.ndarray) -> np.ndarray:
+        assert self.scale is not None
+        return super().scale_gradient(X, dA) + np.asarray(self.network.l2, self.dtype) * self.scale[..., 0, :]
+
+
 # --- published as backpropagation -------------------------------------------------------------------------------
 
 
@@ -245,6 +282,13 @@ class TutorialFormulas(WrongActivation):
         return super().slope(name, Z, A) * np.asarray(1.0 + 2.0 ** (-10), self.dtype)
 
 
+SCALES = (
+    DroppedScaleGradient,
+    ScaleGradientFromScaledInputs,
+    WeightGradientFromUnscaledInputs,
+    UnscaledInputGradient,
+    RegularisedScale,
+)
 SLIPS = (
     DroppedBiasGradient,
     MissingMean,
@@ -259,6 +303,7 @@ SLIPS = (
     IgnoredSampleWeights,
     SwallowedNegatives,
     ShiftedLabels,
+    *SCALES,
 )
 PUBLISHED = (
     HiddenErrorWithoutOutputDerivative,

@@ -27,13 +27,13 @@ class Data(NamedTuple):
 
 
 def tensors(sizes: Sequence[int], flat: np.ndarray) -> dict[str, np.ndarray]:
-    """Name the parts (..., size) of flat vectors (..., n_params): weights[0], biases[0], weights[1] ..."""
+    """Name the parts (..., size) of flat vectors (..., n_params): weights[0], biases[0] ..., input_scale."""
     parts, start = {}, 0
     for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         for name, size in (("weights", fan_in * fan_out), ("biases", fan_out)):
             parts[f"{name}[{layer}]"] = flat[..., start : start + size]
             start += size
-    return parts
+    return parts | ({"input_scale": flat[..., start:]} if start < flat.shape[-1] else {})
 
 
 def results(net: Any, sizes: Sequence[int], data: Data) -> dict[str, np.ndarray]:
@@ -42,8 +42,8 @@ def results(net: Any, sizes: Sequence[int], data: Data) -> dict[str, np.ndarray]
     Returns
     -------
     dict of str to ndarray
-        "loss" and "loss alone" (with the gradient, and by itself), "weights[0]", "biases[0]" ... (the gradient),
-        "input gradient", "hidden[0]" ..., "outputs".
+        "loss" and "loss alone" (with the gradient, and by itself), "weights[0]", "biases[0]" ... and, where there is
+        one, "input_scale" (the gradient), "input gradient", "hidden[0]" ..., "outputs".
     """
     loss, gradient = net.loss_and_gradient(data.X, data.Y, data.w)
     alone = net.loss(data.X, data.Y, data.w)

@@ -53,7 +53,7 @@ def case_of(seed: int, **options: Any) -> Case:
 CASES = (
     case_of(1, dtype="float32", targets="vector", weighted=True),
     case_of(2, l2=0.125),
-    case_of(3, dtype="float32", l2=0.125, weighted=True),
+    case_of(3, dtype="float32", l2=0.125, weighted=True, input_scale=True),
     Case((13, 37, 5), ("gelu",), "sigmoid", "mse", weighted=True, n_samples=N),
     Case((1, 1), (), "identity", "huber", dtype="float32", n_samples=N),
 )

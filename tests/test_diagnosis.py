@@ -12,7 +12,7 @@ import fastmlp
 from fastmlp.gradcheck import check_gradients
 from fastmlp.parameters import Parameters
 from tests import planted
-from tests.gradients import WIDE, check, wrong_gradient
+from tests.gradients import SCALED, WIDE, check, wrong_gradient
 from tests.networks import Case
 from tests.textbook import Textbook
 
@@ -44,11 +44,21 @@ def bias_with_penalty(gradient: Parameters, net: fastmlp.MLP) -> None:
     gradient.biases[1][...] += net.spec.l2 * net.biases[1]
 
 
+def scale_with_penalty(gradient: Parameters, net: fastmlp.MLP) -> None:
+    assert gradient.input_scale is not None
+    gradient.input_scale[...] += net.spec.l2 * net.input_scale
+
+
+def zero_scale(gradient: Parameters, _: fastmlp.MLP) -> None:
+    assert gradient.input_scale is not None
+    gradient.input_scale[...] = 0.0
+
+
 def zero_bias(gradient: Parameters, _: fastmlp.MLP) -> None:
     gradient.biases[1][...] = 0.0
 
 
-SQUARE = Case((4, 4, 4, 3), ("tanh", "sigmoid"), "identity", "mse", l2=0.125, n_samples=6)
+SQUARE = Case((4, 4, 4, 3), ("tanh", "sigmoid"), "identity", "mse", l2=0.125, n_samples=6, input_scale=True)
 EXPLAINED: dict[str, tuple[Callable[[Parameters, fastmlp.MLP], None], str]] = {
     "batch": (scaled(6.0), "weights[1] is 6 times the gradient: is the division by the batch, 6 samples, missing?"),
     "batch twice": (scaled(1 / 6), "is it divided by the batch, 6 samples, twice?"),
@@ -68,6 +78,12 @@ EXPLAINED: dict[str, tuple[Callable[[Parameters, fastmlp.MLP], None], str]] = {
     "l2 twice": (with_penalty(1.0), "the l2 term is twice in it"),
     "l2 turned": (with_penalty(-2.0), "the sign of the l2 term is turned"),
     "l2 of biases": (bias_with_penalty, "biases[1] is the gradient, but with an l2 term, which is for weights alone."),
+    "l2 of the scale": (
+        scale_with_penalty,
+        "input_scale is the gradient, but with an l2 term, which is for weights alone.",
+    ),
+    "scale": (zero_scale, "The gradient is wrong in the input scale: "),
+    "zero scale": (zero_scale, "input_scale is 0 everywhere: is it left out?"),
     "bias": (zero_bias, "biases[1] is 0 everywhere: is it left out?"),
 }
 
@@ -82,7 +98,7 @@ def test_a_simple_mistake_is_named(name: str, dtype: str) -> None:
     spoil(gradient, net)
     report = check(case, gradient)
     assert not report
-    assert words in report.explanation
+    assert words in str(report).splitlines()[-1]
     assert str(report).endswith(report.explanation)
 
 
@@ -115,6 +131,20 @@ def test_planted_bugs_are_explained_where_they_are_simple(bug: type[Textbook], w
 def test_a_wrong_input_of_a_layer_is_named(bug: type[Textbook], words: str) -> None:
     case = Case((4, 4, 4), ("tanh",), "identity", "squared_error", n_samples=6)
     assert words in check(case, wrong_gradient(bug, case)).explanation
+
+
+@pytest.mark.parametrize(
+    ("bug", "words"),
+    [
+        (
+            planted.ScaleGradientFromScaledInputs,
+            "input_scale is what comes from the scaled input in place of the input",
+        ),
+        (planted.WeightGradientFromUnscaledInputs, "weights[0] is what comes from the network's input in place of"),
+    ],
+)
+def test_inputs_before_and_after_the_scale_are_told_apart(bug: type[Textbook], words: str) -> None:
+    assert words in check(SCALED, wrong_gradient(bug, SCALED)).explanation
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -199,11 +199,41 @@ RULES = {
 steps of rmsprop are 1/sqrt(1 - rho) rates long."""
 
 
-def complaints(backend: str, optimizer: fastmlp.Optimizer, plan: Plan, *, strict: bool) -> list[str]:
-    """Return what differs between a fit of `CASE` and its definition."""
-    net = CASE.build(backend, strict=strict, dropout=plan.rate, seed=1)
-    expected = fitted(CASE, plan, copy.deepcopy(net.generator))
-    _, X, Y, _ = CASE.data
+SCALED = replace(CASE, input_scale=True)
+
+
+def with_scale(flat: np.ndarray, value: float) -> np.ndarray:
+    """Return the numbers of a flat vector, and a number for each factor of the input scale behind them."""
+    return np.append(flat, np.full(CASE.sizes[0], value))
+
+
+RULES_WITH_SCALE = {
+    "momentum": (fastmlp.SGD(0.05, momentum=0.9), lambda: sgd(0.05, 0.9), 0.5),
+    "adamw": (
+        fastmlp.AdamW(0.01, weight_decay=0.1),
+        lambda: adamw(0.01, 0.1, with_scale(weights_of(CASE.sizes), 0.0)),
+        0.01,
+    ),
+    "adamw by layers": (
+        fastmlp.PerLayer(
+            *(fastmlp.AdamW(0.01, weight_decay=0.1, eps=0.01), FACTORS_OF_WEIGHTS, FACTORS_OF_BIASES, "ntk"),
+            input_scale=6.0,
+        ),
+        lambda: trained_through(
+            adamw(0.01 * with_scale(FACTORS, 6.0), 0.1, with_scale(weights_of(CASE.sizes), 0.0), eps=0.01),
+            with_scale(NTK, 1.0),
+        ),
+        0.06,
+    ),
+}
+"""The same for a network with an input scale, which has no decay."""
+
+
+def complaints(backend: str, optimizer: fastmlp.Optimizer, plan: Plan, *, strict: bool, case: Case = CASE) -> list[str]:
+    """Return what differs between a fit of a case and its definition."""
+    net = case.build(backend, strict=strict, dropout=plan.rate, seed=1)
+    expected = fitted(case, plan, copy.deepcopy(net.generator))
+    _, X, Y, _ = case.data
     history = net.fit(X, Y, optimizer=optimizer, epochs=EPOCHS, batch_size=BATCH, sample_weight=plan.w)
     found = []
     if not np.all(np.abs(net.parameters.flat - expected.flat) <= expected.allowed):
@@ -219,6 +249,23 @@ def complaints(backend: str, optimizer: fastmlp.Optimizer, plan: Plan, *, strict
 def test_a_fit_follows_its_definition(backend: str, name: str, dropout: float, *, strict: bool) -> None:
     optimizer, rule, reach = RULES[name]
     assert not complaints(backend, optimizer, Plan(rule(), reach, dropout, CASE.data.w), strict=strict)
+
+
+@both_modes
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+@pytest.mark.parametrize("name", RULES_WITH_SCALE)
+def test_a_fit_with_an_input_scale_follows_its_definition(
+    backend: str, name: str, dropout: float, *, strict: bool
+) -> None:
+    optimizer, rule, reach = RULES_WITH_SCALE[name]
+    plan = Plan(rule(), reach, dropout, SCALED.data.w)
+    assert not complaints(backend, optimizer, plan, strict=strict, case=SCALED)
+
+
+def test_decay_of_an_input_scale_would_be_seen() -> None:
+    optimizer, _, reach = RULES_WITH_SCALE["adamw"]
+    decayed = adamw(0.01, 0.1, with_scale(weights_of(CASE.sizes), 1.0))
+    assert complaints("numpy", optimizer, Plan(decayed, reach, 0.0, SCALED.data.w), strict=False, case=SCALED)
 
 
 @both_modes

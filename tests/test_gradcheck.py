@@ -13,7 +13,7 @@ from fastmlp.gradcheck import central_differences, check_gradients, compare_back
 from fastmlp.gradcheck import check as gradcheck
 from fastmlp.parameters import Parameters
 from tests import bounds, networks, planted
-from tests.gradients import PIECES, WIDE, check, wrong_gradient
+from tests.gradients import PIECES, SCALED, WIDE, check, wrong_gradient
 from tests.networks import Case
 from tests.textbook import Textbook
 
@@ -90,6 +90,10 @@ FIRST_WRONG = {
     planted.IgnoredSampleWeights: "[2]",
     planted.SwallowedNegatives: "[2]",
     planted.ShiftedLabels: "[2]",
+    planted.DroppedScaleGradient: "input_scale",
+    planted.ScaleGradientFromScaledInputs: "input_scale",
+    planted.WeightGradientFromUnscaledInputs: "weights[0]",
+    planted.RegularisedScale: "input_scale",
     planted.HiddenErrorWithoutOutputDerivative: "[1]",
     planted.RateInPropagatedError: "[1]",
     planted.HiddenBiasStepOnOutputBias: "biases[2]",
@@ -104,13 +108,20 @@ def test_all_planted_bugs_are_here_and_show() -> None:
     weights = WIDE.data.w
     assert weights is not None
     assert weights[-1] > 0.0
-    assert set(FIRST_WRONG) == {*planted.SLIPS, *planted.PUBLISHED}
+    assert set(FIRST_WRONG) == {*planted.SLIPS, *planted.PUBLISHED} - {planted.UnscaledInputGradient}
+
+
+def case_for(bug: type[Textbook]) -> Case:
+    """Return a case in which a bug shows."""
+    if bug in planted.SCALES:
+        return SCALED
+    return PIECES if bug is planted.SwallowedNegatives else WIDE
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])
 @pytest.mark.parametrize("bug", FIRST_WRONG)
 def test_planted_bugs_are_refused_and_located(bug: type[Textbook], method: str) -> None:
-    case = PIECES if bug is planted.SwallowedNegatives else WIDE
+    case = case_for(bug)
     report = check(case, wrong_gradient(bug, case), method=method)
     assert not report
     assert FIRST_WRONG[bug] in report.worst, str(report)
@@ -121,8 +132,7 @@ def test_planted_bugs_are_refused_and_located(bug: type[Textbook], method: str) 
 @pytest.mark.parametrize("bug", sorted(set(FIRST_WRONG) - {planted.ScaledGradient}, key=lambda bug: bug.__name__))
 def test_planted_bugs_are_refused_in_float32(bug: type[Textbook]) -> None:
     """All but a factor of 1 + 1e-6, which is 17 units of roundoff: float32 cannot tell."""
-    plain = PIECES if bug is planted.SwallowedNegatives else WIDE
-    case = replace(plain, dtype="float32")
+    case = replace(case_for(bug), dtype="float32")
     report = check(case, wrong_gradient(bug, case))
     assert not report
     assert FIRST_WRONG[bug] in report.worst, str(report)
@@ -130,23 +140,24 @@ def test_planted_bugs_are_refused_in_float32(bug: type[Textbook]) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_textbook_without_a_bug_is_accepted(dtype: str) -> None:
-    for plain in (WIDE, PIECES):
+    for plain in (WIDE, PIECES, SCALED):
         case = replace(plain, dtype=dtype)
         report = check(case, wrong_gradient(Textbook, case))
         assert report, str(report)
 
 
 def test_every_single_parameter_is_looked_at() -> None:
-    case = Case((2, 3, 2), ("tanh",), "softmax", "cross_entropy", n_samples=3)
+    case = Case((2, 3, 2), ("tanh",), "softmax", "cross_entropy", n_samples=3, input_scale=True)
     right = case.build("numpy").loss_and_gradient(*case.data[1:])[1]
     for index in range(right.flat.size):
         wrong = right.copy()
         wrong.flat[index] *= 1.0 + 1e-6
         report = check(case, wrong)
         marked = Parameters(right.layer_sizes, np.arange(right.flat.size))
-        kind, layer, *place = report.worst.replace("[", " ").replace("]", " ").replace(",", " ").split()
+        kind, *numbers = report.worst.replace("[", " ").replace("]", " ").replace(",", " ").split()
+        tensor, place = getattr(marked, kind), tuple(map(int, numbers))
         assert not report
-        assert getattr(marked, kind)[int(layer)][tuple(map(int, place))] == index
+        assert (tensor[place] if kind == "input_scale" else tensor[place[0]][place[1:]]) == index
 
 
 @pytest.mark.parametrize("method", ["complex", "central"])

@@ -13,10 +13,12 @@ from tests.gradients import check
 from tests.networks import Case
 
 
-def test_a_gradient_may_be_given_in_any_form() -> None:
-    case = Case((2, 3, 2), ("tanh",), "identity", "mse")
+@pytest.mark.parametrize("input_scale", [False, True])
+def test_a_gradient_may_be_given_in_any_form(*, input_scale: bool) -> None:
+    case = Case((2, 3, 2), ("tanh",), "identity", "mse", input_scale=input_scale)
     right = case.build("numpy").loss_and_gradient(*case.data[1:])[1]
     tensors = [tensor for pair in zip(right.weights, right.biases, strict=True) for tensor in pair]
+    tensors += [right.input_scale] if input_scale else []
     lists = [tensor.tolist() for tensor in tensors]
     for form in (right, right.flat, right.flat.tolist(), tensors, tuple(tensors), lists):
         assert check(case, form)
@@ -49,6 +51,11 @@ def test_a_coarser_gradient_is_judged_by_its_own_rounding() -> None:
             ValueError,
             r"gradient\[1\] has shape \(1, 3\), but biases\[0\] has shape \(3,\)$",
         ),
+        (
+            Parameters((2, 3, 2), np.zeros(19)),
+            ValueError,
+            "19 values, but the network has 17, no input scale among them",
+        ),
         (Parameters((2, 2), np.zeros(6)), ValueError, r"layer_sizes=\(2, 2\), but the network has \(2, 3, 2\)"),
         ([[[1.0], [1.0, 2.0]], [1.0]], ValueError, r"gradient\[0\] is a ragged sequence"),
         (np.zeros(17, complex), TypeError, "dtype complex128"),
@@ -59,6 +66,11 @@ def test_a_coarser_gradient_is_judged_by_its_own_rounding() -> None:
 def test_a_gradient_of_the_wrong_form_is_an_error(gradient: object, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         check(Case((2, 3, 2), ("tanh",), "identity", "mse"), gradient)
+
+
+def test_a_gradient_without_that_of_the_scale_is_an_error() -> None:
+    with pytest.raises(ValueError, match="17 values, but the network has 19, an input scale among them"):
+        check(Case((2, 3, 2), ("tanh",), "identity", "mse", input_scale=True), Parameters((2, 3, 2), np.zeros(17)))
 
 
 def test_other_arguments_are_checked() -> None:

@@ -31,7 +31,7 @@ def network(backend: str = "numpy", **options: Any) -> MLP:
 SIGNATURES: dict[Callable[..., Any], str] = {
     MLP: (
         "(layer_sizes, activation='relu', output_activation='identity', loss='mse', *, backend='auto', "
-        "dtype='float32', strict=False, threads=None, seed=None, init='auto', l2=0.0, dropout=0.0)"
+        "dtype='float32', strict=False, threads=None, seed=None, init='auto', l2=0.0, dropout=0.0, input_scale=False)"
     ),
     MLP.predict: "(self, X)",
     MLP.loss: "(self, X, Y, sample_weight=None)",

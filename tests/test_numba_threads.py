@@ -26,6 +26,9 @@ CASES = (
     replace(CASE, dtype="float32", l2=0.0),
     replace(CASE, sizes=(1, 1), activations=(), output="identity", loss="mse", targets="rows"),
     replace(CASE, sizes=(3, 130, 2), activations=("relu",), output="sigmoid", loss="mae", targets="rows", seed=3),
+    replace(
+        CASE, sizes=(37, 5, 2), activations=("tanh",), output="identity", loss="mse", targets="rows", input_scale=True
+    ),
 )
 COUNTS = (1, 2, 3, 4)
 

@@ -37,6 +37,17 @@ def test_views_lie_one_after_the_other() -> None:
     assert [b.tolist() for b in parameters.biases] == [[12, 13, 14, 15], [24, 25]]
 
 
+def test_an_input_scale_lies_behind_the_layers() -> None:
+    flat = np.arange(N_PARAMS + 3, dtype=np.float64)
+    parameters = Parameters(SIZES, flat)
+    assert parameters.input_scale is not None
+    assert parameters.input_scale.tolist() == [26, 27, 28]
+    parameters.input_scale[1] = -1.0
+    assert flat[27] == -1.0
+    assert [b.tolist() for b in parameters.biases] == [b.tolist() for b in counting().biases]
+    assert counting().input_scale is None
+
+
 def test_writing_to_a_view_writes_to_the_vector() -> None:
     parameters = counting()
     parameters.weights[1][2, 1] = -1.0

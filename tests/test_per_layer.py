@@ -138,10 +138,11 @@ def test_threads_change_no_bit(threads: int) -> None:
 def test_a_second_fit_has_its_own_groups(backend: str, *, strict: bool) -> None:
     """What a backend keeps from one fit for the next does not hold the groups fast."""
     data = GENERATOR.normal(size=(6, 3)), GENERATOR.normal(size=(6, 2))
-    net, fresh = (MLP((3, 9, 2), "tanh", seed=4, backend=backend, strict=strict) for _ in range(2))
-    for biases in (0.5, (0.25, 0.0), 1.0):
+    options: dict[str, Any] = {"backend": backend, "strict": strict, "input_scale": True}
+    net, fresh = (MLP((3, 9, 2), "tanh", seed=4, **options) for _ in range(2))
+    for biases, scale in ((0.5, 1.0), (0.5, 0.5), ((0.25, 0.0), 0.5), (1.0, 2.0)):
         fresh.parameters.flat[...] = net.parameters.flat
-        optimizer = PerLayer(AdamW(0.125), (1.0, 0.5), biases)
+        optimizer = PerLayer(AdamW(0.125), (1.0, 0.5), biases, input_scale=scale)
         net.fit(*data, optimizer=optimizer, epochs=2, batch_size=6)
         fresh.with_backend(backend, strict=strict).fit(*data, optimizer=optimizer, epochs=2, batch_size=6)
         assert (net.parameters.flat == fresh.parameters.flat).all()
@@ -159,6 +160,21 @@ def test_every_rate_is_the_schedules_times_the_factor(backend: str) -> None:
     assert nets[0].history.learning_rate == [schedule.over(4)(step) for step in range(4)]
 
 
+@both_dtypes
+@both_modes
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_an_input_scale_steps_with_a_rate_of_its_own(
+    sizes: tuple[int, ...], optimizer: Optimizer, backend: str, dtype: str, *, strict: bool
+) -> None:
+    options: dict[str, Any] = {"backend": backend, "dtype": dtype, "strict": strict, "input_scale": True}
+    for factor in (6.0, 0.3):
+        found = fitted(sizes, PerLayer(optimizer, 0.7, 0.1, "ntk", factor), **options).input_scale
+        expected = fitted(sizes, faster(optimizer, factor), **options).input_scale
+        np.testing.assert_array_equal(found, expected)
+    assert (fitted(sizes, PerLayer(optimizer, input_scale=0.0), **options).input_scale == 1.0).all()
+
+
 # --- groups ---
 
 
@@ -168,6 +184,10 @@ def test_groups_are_of_equal_factors() -> None:
     groups = PerLayer(weights=(1.0, 2.0), biases=0.1, multipliers="ntk").groups(spec)
     assert groups.factors == (Factors(1.0, 0.5), Factors(0.1, 1.0), Factors(2.0, 0.25))
     assert groups.layers == ((0, 1), (2, 1))
+    scaled = MLP((4, 16, 4), input_scale=True).spec
+    groups = PerLayer(weights=(1.0, 2.0), biases=0.1, multipliers="ntk", input_scale=6.0).groups(scaled)
+    assert groups.factors == (Factors(1.0, 0.5), Factors(0.1, 1.0), Factors(2.0, 0.25), Factors(6.0, 1.0))
+    assert (groups.layers, groups.input_scale) == (((0, 1), (2, 1)), 3)
 
 
 def test_parts_are_as_few_as_there_are() -> None:
@@ -181,6 +201,12 @@ def test_parts_are_as_few_as_there_are() -> None:
         (slice(ends[1], ends[3]), 1),
         (slice(ends[3], ends[4]), 0),
     ]
+    scaled = MLP((2, 3, 1), input_scale=True).parameters
+    assert ParameterGroups().slices(scaled) == [(slice(0, 15), 0)]
+    assert ParameterGroups(groups.factors, groups.layers, 1).slices(scaled)[-2:] == [
+        (slice(ends[3], ends[4]), 0),
+        (slice(ends[4], ends[4] + 2), 1),
+    ]
 
 
 # --- a value ---
@@ -193,7 +219,9 @@ def test_it_is_a_value() -> None:
     assert one != PerLayer(Adam(0.25), (1.0, 2.0), (0.5, 1.0), 2.0)
     assert one != PerLayer(Adam(0.5), (1.0, 2.0), (0.5, 1.0), 3.0)
     assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301  our own bytes
-    assert repr(one) == f"PerLayer(optimizer={Adam(0.5)!r}, weights=(1.0, 2.0), biases=(0.5, 1.0), multipliers=2.0)"
+    assert repr(one) == (
+        f"PerLayer(optimizer={Adam(0.5)!r}, weights=(1.0, 2.0), biases=(0.5, 1.0), multipliers=2.0, input_scale=1.0)"
+    )
     assert (one.lr, one.rule) == (0.5, "adam")
     assert PerLayer("sgd").optimizer == SGD()
     assert PerLayer().optimizer == Adam()
@@ -218,6 +246,8 @@ def test_it_is_a_value() -> None:
             TypeError,
             "PerLayer: multipliers is None; expected a number, one for each layer, or 'ntk'",
         ),
+        ({"input_scale": -1.0}, ValueError, "PerLayer: input_scale is -1.0; expected a finite number not below 0"),
+        ({"input_scale": (1.0, 2.0)}, TypeError, "PerLayer: input_scale is (1.0, 2.0); expected a number"),
         ({"optimizer": "Adam"}, ValueError, "optimizer is 'Adam'; expected one of"),
         ({"optimizer": PerLayer()}, TypeError, "optimizer is PerLayer("),
     ],
@@ -242,6 +272,14 @@ def test_as_many_numbers_as_layers_are_wanted(name: str) -> None:
         net.learn_one(np.ones(3), np.ones(2), optimizer=optimizer)
     assert (net.parameters.flat == before[0]).all()
     assert net.generator.bit_generator.state == before[1]
+    assert net.history is None
+
+
+def test_a_factor_for_a_scale_that_is_not_there_is_refused() -> None:
+    net = MLP((3, 2))
+    message = "^PerLayer: input_scale is 6.0, but this network has none; build it with input_scale=True, or leave the "
+    with pytest.raises(ValueError, match=message):
+        net.fit(np.ones((4, 3)), np.ones((4, 2)), optimizer=PerLayer(input_scale=6))
     assert net.history is None
 
 

@@ -23,7 +23,14 @@ Implementation = type[Textbook]
 BUGS = planted.SLIPS + planted.PUBLISHED
 
 BATTERY = tuple(
-    Case(sizes, (activation,) * (len(sizes) - 2), output, loss, dtype, l2=l2, weighted=weighted, n_samples=n, seed=seed)
+    Case(
+        *(sizes, (activation,) * (len(sizes) - 2), output, loss, dtype),
+        l2=l2,
+        weighted=weighted,
+        n_samples=n,
+        seed=seed,
+        input_scale=n in (5, 7),
+    )
     for dtype in ("float64", "float32")
     for seed, (sizes, activation, output, loss, l2, weighted, n) in enumerate(
         [
@@ -35,7 +42,7 @@ BATTERY = tuple(
         ]
     )
 )
-"""Cases for the two checkers of whole networks: with derivatives, remainders, weights and l2."""
+"""Cases for the two checkers of whole networks: with derivatives, remainders, weights, l2 and scaled inputs."""
 
 
 def by_complex_step(implementation: Implementation) -> list[str]:
@@ -66,6 +73,7 @@ def made(implementation: Implementation, case: Case) -> Textbook:
 
 NO_HIDDEN_LAYER = "one layer and identity output: nothing goes back through an activation"
 PLAIN_LOSS = "without l2 and sample weights"
+NO_SCALE = "without an input scale"
 
 BLIND: dict[Callable[..., list[str]], dict[Any, str]] = {
     by_complex_step: {},
@@ -77,6 +85,7 @@ BLIND: dict[Callable[..., list[str]], dict[Any, str]] = {
         planted.MissingRegularisation: PLAIN_LOSS,
         planted.RegularisedBiases: PLAIN_LOSS,
         planted.IgnoredSampleWeights: PLAIN_LOSS,
+        **dict.fromkeys(planted.SCALES, NO_SCALE),
         **{bug: NO_HIDDEN_LAYER for bug in planted.PUBLISHED if bug is not planted.RateInPropagatedError},
     },
 }

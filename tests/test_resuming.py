@@ -155,6 +155,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "dtype": {"dtype": "float64"},
     "l2": {"l2": 0.5},
     "dropout": {"dropout": 0.5},
+    "input_scale": {"input_scale": True},
 }
 
 

@@ -37,6 +37,12 @@ def test_what_follows_from_the_sizes() -> None:
     assert SPEC.all_activations == ("tanh", "relu", "softmax")
 
 
+def test_an_input_scale_has_a_parameter_for_each_feature() -> None:
+    scaled = dataclasses.replace(SPEC, input_scale=True)
+    assert scaled.n_params == SPEC.n_params + 5
+    assert scaled.describe() == f"{SPEC.describe()}, input scale"
+
+
 def test_a_network_without_a_hidden_layer() -> None:
     spec = NetworkSpec((3, 1), ())
     assert (spec.n_layers, spec.n_params, spec.all_activations) == (1, 4, ("identity",))
@@ -45,7 +51,7 @@ def test_a_network_without_a_hidden_layer() -> None:
 def test_defaults() -> None:
     spec = NetworkSpec((1, 1), ())
     assert (spec.output_activation, spec.loss, spec.dtype) == ("identity", "mse", "float32")
-    assert (spec.l2, spec.dropout) == (0.0, 0.0)
+    assert (spec.l2, spec.dropout, spec.input_scale) == (0.0, 0.0, False)
 
 
 def test_equal_specs_are_one_key() -> None:

@@ -103,6 +103,14 @@ def test_training_ends_in_the_same_bits(name: str, dropout: float, dtype: str) -
 
 
 @both_dtypes
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw", "by layers"])
+def test_training_of_an_input_scale_ends_in_the_same_bits(optimizer: str, dtype: str) -> None:
+    by_layers = fastmlp.PerLayer(fastmlp.AdamW(0.03, weight_decay=0.1), 1.0, 0.1, "ntk", input_scale=6.0)
+    chosen = OPTIMIZERS.get(optimizer, by_layers)
+    assert not same_training(classifier(dtype, input_scale=True), chosen, dropout=0.25)
+
+
+@both_dtypes
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_give_the_same_bits(name: str, dtype: str) -> None:
     schedule = SCHEDULES[name]

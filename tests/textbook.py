@@ -163,6 +163,7 @@ class Textbook:
         self.network, self.dtype = network, dtype
         self.flat = np.asarray(flat, dtype)
         self.layers = list(oracle.layers(network.sizes, self.flat))
+        self.scale = self.flat[..., None, -network.sizes[0] :] if network.input_scale else None
         self.last = len(self.layers) - 1
 
     # the steps
@@ -228,18 +229,27 @@ class Textbook:
         """db: the delta summed over the batch."""
         return self.summed(delta.sum(axis=-2), np.abs(delta).sum(axis=-2), delta.shape[-2])
 
+    def inputs(self, X: np.ndarray) -> np.ndarray:
+        """Return what enters the first layer: X times the scale, if there is one."""
+        return X if self.scale is None else self.rounded(X * self.scale, np.abs(X * self.scale))
+
+    def scale_gradient(self, X: np.ndarray, dA: np.ndarray) -> np.ndarray:
+        """d loss / d scale: X times the derivative by what is made of it, summed over the batch."""
+        terms = X * dA
+        return self.summed(terms.sum(axis=-2), np.abs(terms).sum(axis=-2), terms.shape[-2])
+
     # the passes
 
     def forward(self, X: ArrayLike) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Z of every layer, and X followed by A of every layer."""
-        Zs, As = [], [np.asarray(X, self.dtype)]
+        """Z of every layer, and what enters the first followed by A of every layer."""
+        Zs, As = [], [self.inputs(np.asarray(X, self.dtype))]
         for layer, name in enumerate((*self.network.activations, self.network.output)):
             Zs.append(self.pre_activation(layer, As[-1]))
             As.append(self.activation(name, Zs[-1]))
         return Zs, As
 
     def backward(self, X: ArrayLike, Y: ArrayLike, w: ArrayLike | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Gradients W0, b0, W1, b1 ..., and the deltas of the layers."""
+        """Gradients W0, b0, W1, b1 ... and that of the scale, if there is one, and the deltas of the layers."""
         Zs, As = self.forward(X)
         rows = oracle.targets(self.network, Y).astype(self.dtype)
         delta = self.output_delta(Zs[-1], As[-1], rows) * self.shares(w, len(rows))
@@ -250,7 +260,10 @@ class Textbook:
             if layer:
                 delta = self.hidden_delta(layer - 1, self.propagated(layer, delta), Zs[layer - 1], As[layer])
                 deltas.append(delta)
-        return tensors[::-1], deltas[::-1]
+        tensors.reverse()
+        if self.scale is not None:
+            tensors.append(self.scale_gradient(np.asarray(X, self.dtype), self.propagated(0, delta)))
+        return tensors, deltas[::-1]
 
     # what a network offers
 
@@ -283,7 +296,8 @@ class Textbook:
 
     def input_gradient(self, X: ArrayLike, Y: ArrayLike, w: ArrayLike | None = None) -> np.ndarray:
         """d loss / d X."""
-        return self.propagated(0, self.backward(X, Y, w)[1][0])
+        dA = self.propagated(0, self.backward(X, Y, w)[1][0])
+        return dA if self.scale is None else self.rounded(dA * self.scale, np.abs(dA * self.scale))
 
 
 class Noisy(Textbook):

@@ -6,9 +6,9 @@ not hide its speed. All arrays it gets have passed the door (`fastmlp.data`): C-
 dtype, finite, of the right shapes, possibly read-only. It writes to nothing but its results.
 
 In strict mode all backends return the same bits. The arithmetic is binary64, in the order that
-`fastmlp.backends.naive` tells, and rounded to the spec's dtype after each Z, A, dropped A, delta,
-``delta @ W.T``, sum over the batch, gradient with l2, optimizer state and parameter. A dot product starts
-at +0.0 and adds in ascending index, products rounded before they are added; the bias comes last.
+`fastmlp.backends.naive` tells, and rounded to the spec's dtype after each scaled input, Z, A, dropped A, delta,
+``delta @ W.T``, derivative by X, sum over the batch, gradient with l2, optimizer state and parameter. A dot product
+starts at +0.0 and adds in ascending index, products rounded before they are added; the bias comes last.
 """
 
 from __future__ import annotations

@@ -195,6 +195,16 @@ class NaiveBackend:
             deltas.append(delta)
         return deltas[::-1]
 
+    def _slopes_of_inputs(self, first: Layer, delta: Row) -> Row:
+        """Return the derivative of a sample's loss with respect to what enters the first layer."""
+        return self.round([dot(delta, weights) for weights in first.outgoing])
+
+    def _fill_scale(self, gradient: Array, first: Layer, X: Array, deltas: list[list[Row]]) -> None:
+        """Sum the gradient of the input scale over the batch: a feature times the derivative by what is made of it."""
+        slopes = [self._slopes_of_inputs(first, delta[0]) for delta in deltas]
+        by_feature = zip(zip(*X.tolist(), strict=True), zip(*slopes, strict=True), strict=True)
+        gradient[...] = self.round([dot(features, by_scaled) for features, by_scaled in by_feature])
+
     def _fill(
         self,
         gradient: Parameters,
@@ -221,7 +231,7 @@ class NaiveBackend:
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs."""
         layers = self._layers(parameters)
-        rows = [self.forward(layers, sample)[-1].A for sample in X.tolist()]
+        rows = [self.forward(layers, sample)[-1].A for sample in self._inputs(parameters, X)]
         return np.array(rows, self.spec.dtype).reshape(len(rows), self.spec.n_outputs)
 
     def answer(self, parameters: Parameters, X: Array, out: Array) -> bool:
@@ -235,13 +245,13 @@ class NaiveBackend:
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""
         layers = self._layers(parameters)
-        traces = [self.forward(layers, sample) for sample in X.tolist()]
+        traces = [self.forward(layers, sample) for sample in self._inputs(parameters, X)]
         return [np.array([trace[i].A for trace in traces], self.spec.dtype) for i in range(self.spec.n_layers - 1)]
 
     def loss(self, parameters: Parameters, batch: Batch) -> float:
         """Return the loss, l2 included."""
         layers = self._layers(parameters)
-        outputs = [self.forward(layers, sample)[-1] for sample in batch.X.tolist()]
+        outputs = [self.forward(layers, sample)[-1] for sample in self._inputs(parameters, batch.X)]
         return self._mean_loss(parameters, batch, outputs, self._targets(batch))
 
     def loss_and_gradient(
@@ -250,13 +260,15 @@ class NaiveBackend:
         """Write the gradient and return the loss."""
         traces, deltas, targets = self._pass(parameters, batch, dropout)
         self._fill(gradient, parameters, traces, deltas, batch.l2)
+        if gradient.input_scale is not None:
+            self._fill_scale(gradient.input_scale, self._layers(parameters)[0], batch.X, deltas)
         return self._mean_loss(parameters, batch, [trace[-1] for trace in traces], targets)
 
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
         _, deltas, _ = self._pass(parameters, batch, None)
-        first = self._layers(parameters)[0].outgoing
-        rows = [self.round([dot(delta[0], weights) for weights in first]) for delta in deltas]
+        first = self._layers(parameters)[0]
+        rows = [self._scaled(parameters, self._slopes_of_inputs(first, delta[0])) for delta in deltas]
         return np.array(rows, self.spec.dtype)
 
     def train(self, run: Run, start: int, stop: int) -> int:
@@ -277,6 +289,16 @@ class NaiveBackend:
             layers.append(Layer(columns, rows, b.tolist(), name))
         return layers
 
+    def _inputs(self, parameters: Parameters, X: Array) -> list[Row]:
+        """Return what enters the first layer."""
+        return [self._scaled(parameters, sample) for sample in X.tolist()]
+
+    def _scaled(self, parameters: Parameters, row: Row) -> Row:
+        """Return a row times the input scale, if there is one."""
+        if parameters.input_scale is None:
+            return row
+        return self.round([x * s for x, s in zip(row, parameters.input_scale.tolist(), strict=True)])
+
     def _targets(self, batch: Batch) -> list[Row]:
         rows = np.empty((len(batch.X), self.spec.n_outputs), self.spec.dtype)
         targets: list[Row] = dense_rows(batch.Y, slice(None), rows).tolist()
@@ -286,10 +308,10 @@ class NaiveBackend:
         self, parameters: Parameters, batch: Batch, dropout: Dropout | None
     ) -> tuple[list[list[Trace]], list[list[Row]], list[Row]]:
         """Run the batch forward and back; return traces, deltas and targets, one a sample."""
-        layers, targets = self._layers(parameters), self._targets(batch)
+        layers, inputs, targets = self._layers(parameters), self._inputs(parameters, batch.X), self._targets(batch)
         weights = [1.0] * len(targets) if batch.weights is None else batch.weights.tolist()
         traces, deltas = [], []
-        for row, (sample, y, weight) in enumerate(zip(batch.X.tolist(), targets, weights, strict=True)):
+        for row, (sample, y, weight) in enumerate(zip(inputs, targets, weights, strict=True)):
             trace = self.forward(layers, sample, row, dropout)
             traces.append(trace)
             deltas.append(self.backward(layers, trace, self.output_delta(trace[-1], y, weight / batch.total)))

@@ -77,6 +77,7 @@ def _float64_copy(net: MLP) -> MLP:
         threads=net.threads,
         seed=0,
         l2=spec.l2,
+        input_scale=spec.input_scale,
     )
     twin.parameters.flat[...] = net.parameters.flat
     return twin

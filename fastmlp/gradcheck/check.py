@@ -20,9 +20,9 @@ from fastmlp.backends.base import Batch, Floats, Indices
 from fastmlp.data import make_batch
 from fastmlp.gradcheck import complex_step
 from fastmlp.gradcheck.central_differences import central_differences
-from fastmlp.gradcheck.diagnosis import Entries, explain
+from fastmlp.gradcheck.diagnosis import INPUT_SCALE, Entries, explain
 from fastmlp.gradcheck.inputs import as_gradient
-from fastmlp.gradcheck.report import GradientReport, TensorCheck
+from fastmlp.gradcheck.report import BEFORE_LAYERS, GradientReport, TensorCheck
 from fastmlp.gradcheck.rounding import GradientNoise, batch_noise, shares_of_bound, tensors
 from fastmlp.network import MLP
 from fastmlp.parameters import Parameters
@@ -53,7 +53,8 @@ def check_gradients(
     sample_weight : array_like of shape (n_samples,), optional
     gradient : Parameters, ndarray of shape (n_params,), or sequence of ndarray, optional
         What to check. The flat vector and the sequence are in the order W0, b0, W1, b1, ..., a W of shape
-        (fan_in, fan_out), a b of shape (fan_out,). By default the gradient of ``net.loss_and_gradient``.
+        (fan_in, fan_out), a b of shape (fan_out,), and an input scale of shape (n_in,) last. By default the
+        gradient of ``net.loss_and_gradient``.
     method : {"complex", "central"}
         What it is held against: complex steps, or central differences of ``net.loss``, which see five digits
         less but contain nothing but the network itself.
@@ -158,8 +159,10 @@ def _by_tensor(given: Parameters, indices: Indices, expected: Floats, bound: Flo
     result, start = [], 0
     for i, tensor in enumerate(tensors(given)):
         here = (indices >= start) & (indices < start + tensor.size)
-        kind = "biases" if i % 2 else "weights"
-        result.append(Entries(kind, i // 2, tensor, indices[here] - start, expected[here], bound[here]))
+        kind, layer = ("biases" if i % 2 else "weights"), i // 2
+        if tensor is given.input_scale:
+            kind, layer = INPUT_SCALE, BEFORE_LAYERS
+        result.append(Entries(kind, layer, tensor, indices[here] - start, expected[here], bound[here]))
         start += tensor.size
     return result
 

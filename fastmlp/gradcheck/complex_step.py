@@ -63,7 +63,10 @@ def gradient(spec: NetworkSpec, parameters: Parameters, batch: Batch, indices: I
     result = _of_penalty(spec, exact.flat, batch.l2)[wanted]
     with np.errstate(all="ignore"):  # what leaves the range of numbers shows in the result
         for rows in _blocks(len(batch.X), ROWS):
-            result += _of_samples(spec, exact, _part(spec, batch, rows), wanted)
+            part = _part(spec, batch, rows)
+            result += _of_samples(spec, exact, part, wanted)
+            if exact.input_scale is not None:
+                result += _of_scale(spec, exact, part, wanted)
     return result
 
 
@@ -83,8 +86,9 @@ def _of_samples(
     spec: NetworkSpec, parameters: Parameters, part: tuple[Floats, Floats, Floats], wanted: Indices
 ) -> Floats:
     """Return what some samples contribute, layer by layer: the layers below a parameter stay real."""
-    A, targets, shares = part
-    result = np.empty(wanted.size)
+    X, targets, shares = part
+    A = _scaled(parameters, X)
+    result = np.zeros(wanted.size)
     start = 0
     for layer, (fan_in, fan_out) in enumerate(spec.shapes):
         W, b = parameters.weights[layer], parameters.biases[layer]
@@ -103,6 +107,27 @@ def _of_samples(
     return result
 
 
+def _of_scale(
+    spec: NetworkSpec, parameters: Parameters, part: tuple[Floats, Floats, Floats], wanted: Indices
+) -> Floats:
+    """Return what some samples contribute to the derivatives by the input scale, the last of the parameters."""
+    X, targets, shares = part
+    W, start = parameters.weights[0], spec.n_params - spec.n_inputs
+    Z = _scaled(parameters, X) @ W + parameters.biases[0]
+    result, positions = np.zeros(wanted.size), np.flatnonzero(wanted >= start)
+    for chunk in _blocks(positions.size, max(1, CHUNK // (len(X) * max(spec.layer_sizes[1:])))):
+        features = wanted[positions[chunk]] - start
+        stepped = Z + 1j * STEP * (X.T[features, :, None] * W[features, None, :])
+        losses = sample_losses(spec, _logits_from(spec, parameters, 0, stepped), targets)
+        result[positions[chunk]] = losses.imag @ shares / STEP
+    return result
+
+
+def _scaled(parameters: Parameters, X: Floats) -> Floats:
+    """Return what enters the first layer."""
+    return X if parameters.input_scale is None else X * parameters.input_scale
+
+
 def _logits_from(spec: NetworkSpec, parameters: Parameters, layer: int, Z: Complexes) -> Complexes:
     """Return Z of the last layer from Z of a layer."""
     for above in range(layer + 1, spec.n_layers):
@@ -112,8 +137,10 @@ def _logits_from(spec: NetworkSpec, parameters: Parameters, layer: int, Z: Compl
 
 
 def _of_penalty(spec: NetworkSpec, flat: Floats, l2: float) -> Floats:
-    """Return what l2 adds: the complex step of 0.5 * l2 * w**2 for every weight, 0 for a bias."""
+    """Return what l2 adds: the complex step of 0.5 * l2 * w**2 for every weight, 0 for a bias or a scale."""
     result = Parameters(spec.layer_sizes, derivative(lambda w: 0.5 * l2 * (w * w), flat))
     for b in result.biases:
         b[...] = 0.0
+    if result.input_scale is not None:
+        result.input_scale[...] = 0.0
     return result.flat

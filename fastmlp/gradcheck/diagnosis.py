@@ -20,6 +20,7 @@ from fastmlp.parameters import Parameters
 from fastmlp.spec import NetworkSpec
 
 _REMAINS = 1e-3
+INPUT_SCALE = "input_scale"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Entries:
     Attributes
     ----------
     kind, layer : str, int
-        "weights" or "biases", and of which layer.
+        "weights" or "biases", and of which layer; or "input_scale", and -1.
     given : ndarray
         The tensor, whole.
     positions : ndarray of shape (k,), int64
@@ -48,7 +49,14 @@ class Entries:
     @property
     def name(self) -> str:
         """The tensor's name."""
-        return f"{self.kind}[{self.layer}]"
+        return self.kind if self.kind == INPUT_SCALE else f"{self.kind}[{self.layer}]"
+
+    def of(self, parameters: Parameters) -> Floats:
+        """Return these entries of some parameters."""
+        own = getattr(parameters, self.kind)
+        tensor = own if self.kind == INPUT_SCALE else own[self.layer]
+        entries: Floats = tensor.ravel()[self.positions]
+        return entries
 
     @property
     def values(self) -> Floats:
@@ -78,9 +86,8 @@ def explain(entries: Entries, spec: NetworkSpec, parameters: Parameters, batch: 
 
 
 def _penalty(entries: Entries, spec: NetworkSpec, parameters: Parameters) -> Floats:
-    """Return what l2 adds to a weight's gradient (and would add to a bias's)."""
-    tensors = {"weights": parameters.weights, "biases": parameters.biases}[entries.kind]
-    return spec.l2 * tensors[entries.layer].ravel()[entries.positions].astype(np.float64)
+    """Return what l2 adds to a weight's gradient (and would add to another's)."""
+    return spec.l2 * entries.of(parameters).astype(np.float64)
 
 
 def _ratio(entries: Entries, spec: NetworkSpec, parameters: Parameters, batch: Batch) -> str:
@@ -151,6 +158,7 @@ _PENALTIES = {
         (-2.0, "the sign of the l2 term is turned"),
     ),
     "biases": ((1.0, "with an l2 term, which is for weights alone"),),
+    INPUT_SCALE: ((1.0, "with an l2 term, which is for weights alone"),),
 }
 
 
@@ -169,11 +177,13 @@ def _wrong_pass(entries: Entries, passes: Passes) -> str:
 def _wrong_passes(entries: Entries, passes: Passes) -> Iterator[tuple[Floats, str]]:
     """Yield what the entries would be in mistaken backward passes."""
     trace = passes.forward(exact)
-    for layer in range(passes.spec.n_layers - 1, entries.layer - 1, -1):
+    for layer in range(passes.spec.n_layers - 1, max(entries.layer, 0) - 1, -1):
         gradient = passes.backward(trace, exact, without_slope=layer).gradient
         name = passes.spec.all_activations[layer]
-        candidate = {"weights": gradient.weights, "biases": gradient.biases}[entries.kind][entries.layer]
-        yield candidate.ravel()[entries.positions], f"without the derivative of layer {layer}'s activation, {name}"
+        yield entries.of(gradient), f"without the derivative of layer {layer}'s activation, {name}"
+    if entries.kind == INPUT_SCALE:
+        by_scaled = passes.backward(trace, exact).deltas[0] @ passes.parameters.weights[0].T
+        yield (trace.A[0] * by_scaled).sum(axis=0)[entries.positions], "from the scaled input in place of the input"
     if entries.kind == "weights":
         delta = passes.backward(trace, exact).deltas[entries.layer]
         penalty = passes.l2 * passes.parameters.weights[entries.layer]

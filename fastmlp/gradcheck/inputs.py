@@ -21,7 +21,7 @@ def as_gradient(spec: NetworkSpec, gradient: object) -> tuple[Parameters, str]:
     ----------
     spec : NetworkSpec
     gradient : Parameters, array_like of shape (n_params,), or sequence of array_like
-        The last two in the order W0, b0, W1, b1, ...
+        The last two in the order W0, b0, W1, b1, ..., the input scale last.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def tensor_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, (fan_in, fan_out) in enumerate(spec.shapes):
         shapes |= {f"weights[{layer}]": (fan_in, fan_out), f"biases[{layer}]": (fan_out,)}
-    return shapes
+    return shapes | ({"input_scale": (spec.n_inputs,)} if spec.input_scale else {})
 
 
 def _is_flat(gradient: object) -> bool:
@@ -69,6 +69,10 @@ def _is_flat(gradient: object) -> bool:
 def _check_sizes(spec: NetworkSpec, gradient: Parameters) -> None:
     if gradient.layer_sizes != spec.layer_sizes:
         msg = f"gradient has layer_sizes={gradient.layer_sizes}, but the network has {spec.layer_sizes}"
+        raise ValueError(msg)
+    if (gradient.input_scale is not None) != spec.input_scale:
+        found = "an input scale" if spec.input_scale else "no input scale"
+        msg = f"gradient has {gradient.flat.size} values, but the network has {spec.n_params}, {found} among them"
         raise ValueError(msg)
 
 

@@ -46,7 +46,7 @@ class Trace:
     Z : list of ndarray of shape (n, fan_out)
         Of every layer.
     A : list of ndarray
-        X, then the activations of every layer.
+        X times the input scale, if any, then the activations of every layer.
     at_Z, at_A : list of ndarray, ndarray
         Where the slopes of the activations, and that of the loss, are taken: Z, and the last A.
     """
@@ -127,13 +127,20 @@ class Passes:
     def forward(self, rounded: Rounding) -> Trace:
         """Return the forward pass."""
         parameters = self.parameters
-        Z, A = [], [self.X]
+        Z, A = [], [self._inputs(rounded)]
         for W, b, name in zip(parameters.weights, parameters.biases, self.spec.all_activations, strict=True):
             Z.append(_sum(A[-1] @ W + b, np.abs(A[-1]) @ np.abs(W) + np.abs(b), len(W), rounded))
             value = activate(name, Z[-1].astype(np.complex128)).real
             size = np.abs(value) + (0.0 if name == SOFTMAX else np.abs(Z[-1] * _slope(name, Z[-1])))
             A.append(rounded(value, size))
         return Trace(Z, A, Z, A[-1])
+
+    def _inputs(self, rounded: Rounding) -> Floats:
+        """Return what enters the first layer."""
+        if self.parameters.input_scale is None:
+            return self.X
+        inputs = self.X * self.parameters.input_scale
+        return rounded(inputs, np.abs(inputs))
 
     def loss(self, trace: Trace, rounded: Rounding) -> float:
         """Return the loss."""
@@ -157,6 +164,8 @@ class Passes:
             delta = rounded(dA * slope, np.abs(dA * slope))
             found.append((dA, slope, delta))
             self._fill(gradient, layer, trace, delta, rounded)
+        if gradient.input_scale is not None:
+            self._fill_scale(gradient.input_scale, delta, rounded)
         dAs, slopes, deltas = (list(values) for values in zip(*reversed(found), strict=True))
         return Return(trace, dAs, slopes, deltas, gradient)
 
@@ -194,6 +203,14 @@ class Passes:
         total = delta.sum(axis=0)
         size = np.abs(delta).sum(axis=0) + self._lost_in_running_sum(delta, total)
         gradient.biases[layer][...] = _sum(total, size, len(delta), rounded)
+
+    def _fill_scale(self, gradient: Floats, delta: Floats, rounded: Rounding) -> None:
+        """Write the gradient of the input scale, from delta of the first layer."""
+        W = self.parameters.weights[0]
+        terms = self.X * _sum(delta @ W.T, np.abs(delta) @ np.abs(W.T), W.shape[1], rounded)
+        total = terms.sum(axis=0)
+        size = np.abs(terms).sum(axis=0) + self._lost_in_running_sum(terms, total)
+        gradient[...] = _sum(total, size, len(terms), rounded)
 
     def _lost_in_running_sum(self, delta: Floats, total: Floats) -> Floats:
         """Return the error, in units of roundoff, of ``delta.sum(axis=0)``, which adds row by row.
@@ -238,6 +255,8 @@ class Passes:
             result.weights[layer][...] = np.abs(back.trace.A[layer].T) @ width
             result.biases[layer][...] = width.sum(axis=0)
             width = width @ np.abs(self.parameters.weights[layer].T)
+        if result.input_scale is not None:
+            result.input_scale[...] = (np.abs(self.X) * width).sum(axis=0)
         return result.flat
 
 

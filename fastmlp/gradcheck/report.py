@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fastmlp._text import text_table
 
+BEFORE_LAYERS = -1  # where the input scale is
+
 
 @dataclass(frozen=True)
 class TensorCheck:
@@ -29,6 +31,7 @@ class TensorCheck:
     ok : bool
         Whether all parameters checked are within their bounds.
     layer : int
+        -1 for the input scale.
     """
 
     name: str
@@ -53,7 +56,7 @@ class GradientReport:
     title : str
         What was checked against what.
     table : tuple of TensorCheck
-        One a tensor, in the order W0, b0, W1, b1, ...
+        One a tensor, in the order W0, b0, W1, b1, ..., the input scale.
     explanation : str
         What the first wrong tensor is in place of the gradient, where a simple mistake explains it.
     note : str
@@ -116,4 +119,5 @@ class GradientReport:
         below = " and below" if any(not other.ok for other in self.table if other.layer < row.layer) else ""
         found = f"{row.worst} is {row.value:.9g}, expected {row.expected:.9g}"
         explanation = f"; {self.explanation}" if self.explanation else "."
-        return f"The gradient is wrong in layer {row.layer}{below}: {found}{explanation}"
+        where = "the input scale" if row.layer == BEFORE_LAYERS else f"layer {row.layer}"
+        return f"The gradient is wrong in {where}{below}: {found}{explanation}"

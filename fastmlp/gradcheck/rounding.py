@@ -46,7 +46,7 @@ class GradientNoise:
     gradient : Parameters
         The gradient without noise, float64.
     sigma : tuple of float
-        One a tensor, in the order W0, b0, W1, b1, ...; 0 where nothing rounds.
+        One a tensor, in the order W0, b0, W1, b1, ..., the input scale; 0 where nothing rounds.
     jumps : ndarray of shape (n_params,), float64
         The most that undecided units can change of each parameter's gradient.
     n_samples, n_undecided : int
@@ -83,8 +83,9 @@ class GradientNoise:
 
 
 def tensors(parameters: Parameters) -> list[Floats]:
-    """Return W0, b0, W1, b1, ..., views of the parameters."""
-    return [tensor for pair in zip(parameters.weights, parameters.biases, strict=True) for tensor in pair]
+    """Return W0, b0, W1, b1, ..., and the input scale if there is one, views of the parameters."""
+    found = [tensor for pair in zip(parameters.weights, parameters.biases, strict=True) for tensor in pair]
+    return found if parameters.input_scale is None else [*found, parameters.input_scale]
 
 
 def gradient_noise(

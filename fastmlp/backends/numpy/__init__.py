@@ -108,6 +108,8 @@ class NumpyBackend:
             views = workspace.views(len(batch.X))
             self._gradient_into(None, parameters, batch, views, None)
             self._passes.arithmetic.back(now, views.delta[0], parameters.weights[0], out)
+            if parameters.input_scale is not None:
+                self._passes.arithmetic.multiply(now, out, parameters.input_scale, out)
         return out
 
     def train(self, run: Run, start: int, stop: int) -> int:

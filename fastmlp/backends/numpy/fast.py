@@ -251,6 +251,11 @@ class FastArithmetic:
         """Write the sum of delta's rows: as a product, whose blocked sums drift less than row after row."""
         do(scratch.ones_rows.dot, delta, out)
 
+    def scale_gradient(self, do: Do, X: Array, slopes: Array, scratch: Scratch, out: Array) -> None:
+        """Write the sum of the rows of X * slopes; the slopes are overwritten."""
+        do(np.multiply, slopes, X, slopes)
+        do(scratch.ones_rows.dot, slopes, out)
+
     def back(self, do: Do, delta: Array, W: Array, out: Array) -> None:
         """Write delta @ W.T."""
         do(delta.dot, W.T, out)

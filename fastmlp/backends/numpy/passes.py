@@ -32,6 +32,9 @@ class Passes:
         arithmetic, last = self.arithmetic, len(views.Z) - 1
         arrays = zip(parameters.weights, parameters.biases, views.Z, views.A, views.scratch, strict=True)
         inputs = X
+        if parameters.input_scale is not None:
+            arithmetic.multiply(do, X, parameters.input_scale, views.inputs)
+            inputs = views.inputs
         for i, (W, b, Z, A, scratch) in enumerate(arrays):
             arithmetic.affine(do, inputs, W, b, Z)
             arithmetic.activate(do, i, Z, A, scratch)
@@ -51,11 +54,12 @@ class Passes:
         """Run delta back through the layers; write the gradient on the way, where one is wanted."""
         arithmetic = self.arithmetic
         outputs = views.dropped if kind.dropped else views.A
+        entering = X if parameters.input_scale is None else views.inputs
         arithmetic.output_delta(do, views, kind)
         for i in range(len(views.Z) - 1, -1, -1):
             delta, W = views.delta[i], parameters.weights[i]
             if gradient is not None:
-                inputs = outputs[i - 1] if i else X
+                inputs = outputs[i - 1] if i else entering
                 arithmetic.weight_gradient(do, inputs, delta, gradient.weights[i])
                 arithmetic.bias_gradient(do, delta, views.scratch[i], gradient.biases[i])
                 if kind.l2:
@@ -66,6 +70,9 @@ class Passes:
                 if kind.dropped:
                     arithmetic.multiply(do, before, views.factors[i - 1], before)
                 arithmetic.multiply_derivative(do, i - 1, views, before)
+        if gradient is not None and gradient.input_scale is not None:
+            arithmetic.back(do, views.delta[0], parameters.weights[0], views.slopes)
+            arithmetic.scale_gradient(do, X, views.slopes, views.scratch[0], gradient.input_scale)
 
     def write_factors(self, dropout: Dropout, views: Views) -> None:
         """Write 0 for a dropped unit, 1 / (1 - p) for one that stays."""

@@ -91,6 +91,11 @@ class StrictArithmetic:
         out[...] = 0.0 + np.add.accumulate(delta, axis=0, dtype=np.float64)[-1]
 
     @one_call
+    def scale_gradient(self, X: Array, slopes: Array, scratch: Scratch, out: Array) -> None:
+        """Write the sum of the rows of X * slopes."""
+        out[...] = 0.0 + np.add.accumulate(X.astype(np.float64) * slopes, axis=0)[-1]
+
+    @one_call
     def back(self, delta: Array, W: Array, out: Array) -> None:
         """Write delta @ W.T."""
         out[...] = _product(delta, W.T)

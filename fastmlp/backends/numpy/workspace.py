@@ -62,6 +62,8 @@ class Views:
     Z, A, delta : list of ndarray of shape (n, size)
     dropped, factors : list of ndarray of shape (n, size)
         Hidden activations after dropout, and what they were multiplied with; empty without dropout.
+    inputs, slopes : ndarray of shape (n, n_in)
+        X times the input scale, and the derivative of the loss with respect to that; without a scale they have no rows.
     scratch : list of Scratch
     """
 
@@ -77,6 +79,8 @@ class Views:
     delta: list[Array]
     dropped: list[Array]
     factors: list[Array]
+    inputs: Array
+    slopes: Array
     scratch: list[Scratch]
 
 
@@ -110,6 +114,8 @@ class Workspace:
             name: [np.empty((capacity, size), spec.dtype) for size in sizes] for name in ("Z", "A", "delta")
         } | {name: [np.empty((capacity, size), spec.dtype) for size in hidden] for name in ("dropped", "factors")}
         self._batch = [np.empty((capacity, size), spec.dtype) for size in (spec.n_inputs, spec.n_outputs)]
+        n_scaled = capacity if spec.input_scale else 0
+        self._inputs, self._slopes = (np.empty((n_scaled, spec.n_inputs), spec.dtype) for _ in range(2))
         self._values = [np.empty(capacity * max(sizes), spec.dtype) for _ in range(4)]
         self._mask = np.empty(capacity * max(sizes), np.bool_)
         self._column = np.empty((capacity, 1), spec.dtype)
@@ -145,6 +151,8 @@ class Workspace:
             scale=np.empty(()),
             shares=np.empty((n, 1)),
             **lists,
+            inputs=self._inputs[:n],
+            slopes=self._slopes[:n],
             scratch=[self._scratch(n, size) for size in self._sizes],
         )
 

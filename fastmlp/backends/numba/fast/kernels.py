@@ -30,6 +30,7 @@ _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
     *(program.FINITE, program.CHECK, program.MEET),
     *(program.PENALISE, program.HAND_OUT),
 )
+_GATHER, _MULTIPLY_ROWS = program.GATHER, program.MULTIPLY_ROWS
 _WIDTH = program.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
@@ -206,6 +207,15 @@ def perform(  # noqa: PLR0915  one branch a call
                 out = ahead(pointer(trainee.rows), (steps.starts[number] + call[5]) * call[4])
                 for i in range(call[2] if trainee.rows.size else 0):
                     passes.copy(ahead(values, call[1] + i * call[3]), ahead(out, i * call[4]), call[4])
+            elif code == _GATHER:
+                first = steps.starts[number] + call[1]
+                for i in range(call[2]):
+                    passes.copy(ahead(X, steps.order[first + i] * n_in), ahead(values, call[3] + i * call[4]), n_in)
+            elif code == _MULTIPLY_ROWS:
+                for i in range(call[4]):
+                    row_start = i * call[5]
+                    x, out = ahead(values, call[1] + row_start), ahead(values, call[3] + row_start)
+                    passes.multiply(x, ahead(values, call[2]), out, call[6])
             else:
                 steps.losses[number] = loss
                 break
@@ -278,13 +288,18 @@ def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
     """Write the outputs for a few rows X to `out`, from parameters as they are; return whether all of X is finite.
 
     `layers` has a row each: where W and b begin, fan_in, fan_out, z, a, padded size, activation, whether that is
-    softmax, whether the layer is narrow. The bits are those of `evaluate`.
+    softmax, whether the layer is narrow, where the input scale begins or -1, where the scaled inputs are. The bits are
+    those of `evaluate`.
     """
     own, x, y, memory = pointer(flat), pointer(X), pointer(out), pointer(values)
     finite = True
     for i in range(X.shape[0]):
         source = ahead(x, i * X.shape[1])
         finite &= passes.is_finite(source, X.shape[1]) != 0
+        if layers[0, 10] >= 0:
+            sample, scale, source = source, ahead(own, layers[0, 10]), ahead(memory, layers[0, 11])
+            for k in range(X.shape[1]):
+                source[k] = sample[k] * scale[k]
         for layer in range(layers.shape[0]):
             row = layers[layer]
             z, a = ahead(memory, row[4]), ahead(memory, row[5])

@@ -179,6 +179,8 @@ class Layout:
         )
         self.loss_case, self.is_linked = loss_case(LOSS_CODES[spec.loss], int(spec.is_linked)), int(spec.is_linked)
         self.layers, n_weights, n_transposed = self._make_layers()
+        self.is_scaled, self.input_scale = spec.input_scale, n_weights  # behind the layers, in each part
+        n_weights += self.layers[0].in_row if self.is_scaled else 0
         self.weights, self.transposed = self._reserve(n_weights), self._reserve(n_transposed)
         self.zeros, self.one = self._reserve(self.panel_width), self._reserve(1)
         self.first_state, self.second_state = (self._reserve(n_weights) if training else 0 for _ in range(2))
@@ -188,6 +190,10 @@ class Layout:
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
         for layer in self.layers:
             self._place_rows(layer)
+        self.input_stride = _spread(self.layers[0].in_row, spec.dtype)
+        n_inputs = self.block_rows * self.input_stride if self.is_scaled else 0
+        self.samples, self.inputs = self._reserve(n_inputs), self._reserve(n_inputs)  # before and after the scale
+        self.slopes = self._reserve(n_inputs if training else 0)
 
     def _make_layers(self) -> tuple[list[Layer], int, int]:
         """Return the layers, and how large all weights and all transposed copies are."""
@@ -263,10 +269,11 @@ class Layout:
     def answering(self) -> Array:
         """What `kernels.answer` takes of each layer."""
         rows, flat = [], 0
+        scale = (self.spec.n_params - self.spec.n_inputs if self.is_scaled else -1, self.inputs)
         for layer in self.layers:
             bias = flat + layer.fan_in * layer.fan_out
             places = (flat, bias, layer.fan_in, layer.fan_out, layer.z, layer.a, layer.row)
-            rows.append((*places, layer.activation, layer.is_softmax, layer.is_narrow))
+            rows.append((*places, layer.activation, layer.is_softmax, layer.is_narrow, *scale))
             flat = bias + layer.fan_out
         return np.array(rows, np.int64)
 
@@ -301,6 +308,8 @@ class Layout:
                         place = panel.start + k * panel.row
                         rows.append((flat + k * layer.fan_out + panel.column, 1, place, size, panel.width))
             flat = bias + layer.fan_out
+        if self.is_scaled:
+            rows.append((flat, 1, self.input_scale, self.spec.n_inputs, self.layers[0].in_row))
         return np.array(rows, np.int64)
 
 

@@ -21,7 +21,7 @@ from fastmlp.backends.numba.fast.layout import Layer, Layout, Panel
 from fastmlp.groups import ONE_GROUP, ParameterGroups
 
 # The calls, and what stands behind each: offsets in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(23))
+_codes: Any = map(np.int64, range(25))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -46,6 +46,8 @@ _codes: Any = map(np.int64, range(23))
     FINITE,  # z, rows, row, z_row: notes whether all are
     PENALISE,  # g, w, n: adds l2 w to a gradient that nobody will step by
     HAND_OUT,  # source, rows, row, size, first row of the batch: from there to the caller's rows, if any are wanted
+    GATHER,  # first row of the batch, rows, out, out_row: copies X of samples
+    MULTIPLY_ROWS,  # rows, factors, out, number of rows, row, size
 ) = _codes
 WIDTH = 13
 
@@ -98,6 +100,9 @@ class Writer:
                     calls += self._gradient(chunk, rows, thread, adding=first > 0, kept=not single)
                     if is_last:
                         calls += self._update(chunk, thread, kept=not single) if learning else self._penalise(chunk)
+            if self.layout.is_scaled and thread == n_threads - 1:
+                calls += self._scale_gradient(rows, adding=first > 0)
+                calls += self._update_scale() if is_last and learning else ()
             if self.layout.has_inputs and thread == 0:
                 calls += self._input_gradient(rows, first)
             calls.append((MEET,))
@@ -109,7 +114,8 @@ class Writer:
         """Take n rows, from the block's row `first` on, through all layers and back; `before` is the block's first."""
         layout, last = self.layout, self.layout.layers[-1]
         y = layout.y + first * last.stride
-        yield PLACES, before + first, n, first
+        if not layout.is_scaled:
+            yield PLACES, before + first, n, first
         yield TARGETS, before + first, n, y, last.stride, first
         yield from self._forward(first, n, before)
         z, a, delta = (part + first * last.stride for part in (last.z, last.a, last.delta))
@@ -126,6 +132,8 @@ class Writer:
                 yield MULTIPLY, below.delta + start, below.factors + start, below.delta + start, n * below.stride
             z, a, delta = (part + start for part in (below.z, below.a, below.delta))
             yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
+        if layout.is_scaled:
+            yield from self._slopes_of_scale(first, n)
 
     def _measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
         layout, last = self.layout, self.layout.layers[-1]
@@ -137,10 +145,14 @@ class Writer:
     ) -> Iterator[Call]:
         """Take n rows through all layers; `before` is the batch's row that is the block's first.
 
-        Their X are read where they are: wherever `PLACES` found them, or one after the other.
+        Their X are read where they are: wherever `PLACES` found them, or one after the other. Where there is a scale,
+        what is made of them is.
         """
         layout = self.layout
         source, source_row = 0, layout.layers[0].fan_in
+        if layout.is_scaled:
+            yield from self._scaled_inputs(first, n, before)
+            source, source_row = layout.inputs + first * layout.input_stride, layout.input_stride
         for layer in layout.layers:
             z, a = layer.z + first * layer.stride, layer.a + first * layer.stride
             if layer.is_narrow:
@@ -153,7 +165,7 @@ class Writer:
                 w = layout.weights + panel.start
                 bias = w + layer.fan_in * panel.width
                 A: Call = (PRODUCT, source, source_row, 1)
-                if not layer.number:
+                if not layer.number and not layout.is_scaled:
                     A = (FROM_INPUTS, source, source_row, 1) if in_place else (OF_ROWS, 0, first)
                 yield (
                     *(*A, w, panel.width, bias, 0),
@@ -172,6 +184,20 @@ class Writer:
                 yield MULTIPLY, a, factors, dropped, n * layer.stride
                 source = dropped
 
+    def _scaled_inputs(self, first: int, n: int, before: int) -> Iterator[Call]:
+        """Write n rows of X, and what the scale makes of them."""
+        layout, start = self.layout, first * self.layout.input_stride
+        samples, inputs, scale = layout.samples + start, layout.inputs + start, layout.weights + layout.input_scale
+        yield GATHER, before + first, n, samples, layout.input_stride
+        yield MULTIPLY_ROWS, samples, scale, inputs, n, layout.input_stride, layout.layers[0].in_row
+
+    def _slopes_of_scale(self, first: int, n: int) -> Iterator[Call]:
+        """Write, for n rows, what each adds to the gradient of the scale: X times delta @ W.T of the first layer."""
+        layout, start = self.layout, first * self.layout.input_stride
+        slopes = layout.slopes + start
+        yield from self._back_product(layout.layers[0], first, n, slopes, layout.input_stride)
+        yield MULTIPLY, slopes, layout.samples + start, slopes, n * layout.input_stride
+
     def _back_product(self, layer: Layer, first: int, n: int, out: int, out_row: int) -> Iterator[Call]:
         """Write delta @ W.T of a layer."""
         delta = layer.delta + first * layer.stride
@@ -186,6 +212,9 @@ class Writer:
         """Write delta @ W.T of the first layer for the n rows of a block, and hand it out."""
         first, out = self.layout.layers[0], self.layout.input_gradient
         yield from self._back_product(first, 0, n, out, first.in_row)
+        if self.layout.is_scaled:
+            scale = self.layout.weights + self.layout.input_scale
+            yield MULTIPLY_ROWS, out, scale, out, n, first.in_row, first.in_row
         yield HAND_OUT, out, n, first.in_row, first.fan_in, before
 
     # ---- parameters
@@ -231,7 +260,7 @@ class Writer:
         layout = self.layout
         g, row = self._place(chunk, thread, kept=kept)
         A: Call = (OVER_ROWS, first, 0)
-        if layer.number:
+        if layer.number or layout.is_scaled:
             source, source_row = self._source(layer)
             A = (PRODUCT, source + first, 1, source_row)
         start, start_row = (g, row) if adding else (layout.zeros, 0)
@@ -264,7 +293,9 @@ class Writer:
             yield PRODUCT, self.layout.one, 0, 0, layer.delta, layer.stride, start, 0, g, layer.row, n, 1, 1
 
     def _source(self, layer: Layer) -> tuple[int, int]:
-        """Return where the inputs of a layer that is not the first are, and how far apart their rows."""
+        """Return where the inputs of a layer are, and how far apart their rows; of the first, if they are scaled."""
+        if not layer.number:
+            return self.layout.inputs, self.layout.input_stride
         below = self.layout.layers[layer.number - 1]
         return below.dropped if self.dropping else below.a, below.stride
 
@@ -287,8 +318,23 @@ class Writer:
             w, s, t = (part + place for part in (layout.weights, layout.first_state, layout.second_state))
             yield UPDATE, w, g, s, t, n, n_weights, *self.groups.of(chunk[0].number)
         layer, panel, first, stop = chunk
-        if layer.number:
+        if layer.number or layout.is_scaled:
             yield from self.transposed(layer, panel, first, min(stop, layer.fan_in))
+
+    def _scale_gradient(self, n: int, *, adding: bool) -> Iterator[Call]:
+        """Write, or add to, the gradient of the scale: the sum of n rows."""
+        layout, width = self.layout, self.layout.panel_width
+        for column in range(0, layout.layers[0].in_row, width):
+            g = layout.gradient + layout.input_scale + column
+            vectors = min(width, layout.layers[0].in_row - column) // layout.lanes
+            start = g if adding else layout.zeros
+            rows = layout.slopes + column
+            yield PRODUCT, layout.one, 0, 0, rows, layout.input_stride, start, 0, g, width, n, 1, vectors
+
+    def _update_scale(self) -> Iterator[Call]:
+        layout, group = self.layout, self.groups.input_scale
+        parts = (layout.weights, layout.gradient, layout.first_state, layout.second_state)
+        yield UPDATE, *(part + layout.input_scale for part in parts), layout.layers[0].in_row, 0, group, group
 
     def _penalise(self, chunk: Chunk) -> Iterator[Call]:
         for place, g, _, n_weights in self._runs(chunk, 0, kept=True):

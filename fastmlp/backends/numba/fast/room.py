@@ -72,13 +72,15 @@ class Room:
         learning, groups = groups is not None, groups or ONE_GROUP
         writer = Writer(self.layout, dropping=key[0], groups=groups)
         distinct = _distinct(sizes)
-        name = ("training", distinct, learning, groups.layers, key[0], n_threads)
+        name = ("training", distinct, learning, groups.layers, groups.input_scale, key[0], n_threads)
         if name not in self._kept:
             programs = {
                 n: [writer.step(n, learning=learning, thread=t, n_threads=n_threads) for t in range(n_threads)]
                 for n in distinct
             }
-            self._keep(name, programs, writer.transpose_all(0 if self.layout.has_inputs else 1))
+            self._keep(
+                name, programs, writer.transpose_all(0 if self.layout.has_inputs or self.layout.is_scaled else 1)
+            )
         table, rows = self._kept[name]
         return [self._network(flat, table, rows, sizes, thread) for thread in range(n_threads)]
 

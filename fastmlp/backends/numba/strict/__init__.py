@@ -116,7 +116,7 @@ class StrictBackend:
             Trainee(run.gradient.flat, *run.states, self._nothing),
             (start, stop, RULE_CODES[run.rule]),
             (self.spec.dropout > 0, run.seed, run.first_step),
-            np.array([run.groups.of(layer) for layer in range(self.spec.n_layers)]),
+            np.array([*map(run.groups.of, range(self.spec.n_layers)), (run.groups.input_scale,) * 2]),
         )
         return ended
 

@@ -30,6 +30,7 @@ from fastmlp.backends.numba.strict.layout import (
     AVERAGED,
     DROP_BELOW,
     HEADER,
+    INPUT_SCALE,
     KEPT_FACTOR,
     LINKED,
     LOSS,
@@ -67,7 +68,7 @@ def activation_of(integers: Any, layer: int) -> int:
 def block(integers: Any, values: Any, n: int, layer: int, part: int) -> Any:
     """Return a layer's Z, A, delta, dropped A or dropout factors, flat with n rows.
 
-    The network's inputs count as the A of layer -1; the targets as its delta.
+    The network's inputs, scaled if there is a scale, count as the A of layer -1; the targets as its delta.
     """
     n_in, n_out = size_of(integers, _INPUT), size_of(integers, integers[N_LAYERS] - 1)
     if layer < 0:
@@ -89,6 +90,12 @@ def layer_of(integers: Any, flat: Any, layer: int) -> Any:
     fan_in, fan_out = size_of(integers, layer - 1), size_of(integers, layer)
     middle = start + fan_in * fan_out
     return flat[start:middle], flat[middle : middle + fan_out]
+
+
+@exact
+def scale_of(integers: Any, flat: Any) -> Any:
+    """Return the input scale (n_in,), the last of a flat vector; nothing where there is none."""
+    return flat[flat.size - (size_of(integers, _INPUT) if integers[INPUT_SCALE] else 0) :]
 
 
 @exact
@@ -278,6 +285,27 @@ def input_slopes(net: Any, n: int, layer: int, memory: Any, out: Any) -> None:
 
 
 @exact
+def multiply_rows(rows: Any, factors: Any) -> None:
+    """Multiply rows, flat, with factors (size,), if there are any."""
+    for k in range(factors.size):
+        for i in range(k, rows.size, factors.size):
+            rows[i] = np.float64(rows[i]) * np.float64(factors[k])
+
+
+@exact
+def scale_gradient(net: Any, samples: Any, rows: Any, memory: Any, gradient: Any) -> None:
+    """Write the gradient of the input scale; the gathered inputs, which nobody needs any more, are overwritten."""
+    n, out = rows.size, scale_of(net.integers, gradient)
+    slopes = block(net.integers, memory.values, n, _INPUT, _A)
+    input_slopes(net, n, _FIRST, memory, slopes)
+    for k in range(out.size):
+        total = 0.0
+        for i in range(n):
+            total += np.float64(samples.X[rows[i], k]) * np.float64(slopes[i * out.size + k])
+        out[k] = total
+
+
+@exact
 def add_scaled(factor: float, W: Any, out: Any) -> None:
     """Add factor * W to `out`."""
     for i in range(W.size):
@@ -289,11 +317,12 @@ def add_scaled(factor: float, W: Any, out: Any) -> None:
 
 @exact
 def gather(net: Any, samples: Any, rows: Any, memory: Any) -> Any:
-    """Copy some samples to the front of the memory, class indices as one-hot rows; return their weights."""
+    """Copy some samples to the front of the memory, X scaled, class indices as one-hot rows; return their weights."""
     n = rows.size
     X, Y = block(net.integers, memory.values, n, _INPUT, _A), block(net.integers, memory.values, n, _INPUT, _DELTA)
     n_in, n_out = size_of(net.integers, _INPUT), size_of(net.integers, net.integers[N_LAYERS] - 1)
     weights = memory.weights[: n if samples.weights.size else 0]
+    scale = scale_of(net.integers, net.flat)
     if samples.labels.size:
         fill(Y, 0)
     for i in range(n):
@@ -307,6 +336,7 @@ def gather(net: Any, samples: Any, rows: Any, memory: Any) -> Any:
                 Y[i * n_out + j] = samples.Y[row, j]
         if weights.size:
             weights[i] = samples.weights[row]
+    multiply_rows(X, scale)
     return weights
 
 
@@ -327,7 +357,8 @@ def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: A
     """Do the steps of `span`, (start, stop, rule), and return where it ended: early at a loss that is not finite.
 
     With rule -1 gradients are written and nothing is updated. `key` is (whether units are dropped, seed, number
-    of the run's first step), `groups` (n_layers, 2) are those of each layer's weights and biases.
+    of the run's first step), `groups` (n_layers + 1, 2) are those of each layer's weights and biases, and twice that of
+    the input scale.
     """
     rule = span[2]
     for step in range(span[0], span[1]):
@@ -343,6 +374,9 @@ def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: A
         backward(net, n, memory, key[0], l2, trainee.gradient)
         if trainee.rows.size:
             input_slopes(net, n, _FIRST, memory, trainee.rows)
+            multiply_rows(trainee.rows, scale_of(net.integers, net.flat))
+        if net.integers[INPUT_SCALE]:
+            scale_gradient(net, samples, rows, memory, trainee.gradient)
         if rule >= 0:
             update(net, steps, trainee, step, rule, groups)
     return span[1]
@@ -357,13 +391,22 @@ def update(net: Any, steps: Any, trainee: Any, step: int, rule: int, groups: Any
         decay = steps.decay[step, groups[layer, 0]]
         if decay != 0.0:
             add_scaled(-decay, W, W)
-        for part in range(2):
-            stop = start + (b.size if part else W.size)
-            w, g = net.flat[start:stop], trainee.gradient[start:stop]
-            first = groups[layer, part] * N_COEFFICIENTS
-            row = steps.coefficients[step, first : first + N_COEFFICIENTS]
-            apply_rule(rule, w, g, trainee.s[start:stop], trainee.t[start:stop], row)
-            start = stop
+        middle, stop = start + W.size, start + W.size + b.size
+        update_part(net, steps, trainee, step, rule, groups[layer, 0], (start, middle))
+        update_part(net, steps, trainee, step, rule, groups[layer, 1], (middle, stop))
+        start = stop
+    if start < net.flat.size:
+        update_part(net, steps, trainee, step, rule, groups[groups.shape[0] - 1, 0], (start, net.flat.size))
+
+
+@exact
+def update_part(net: Any, steps: Any, trainee: Any, step: int, rule: int, group: int, part: Any) -> None:
+    """Apply the rule to a part of the flat vector, (start, stop), with the coefficients of a group."""
+    start, stop = part
+    first = group * N_COEFFICIENTS
+    row = steps.coefficients[step, first : first + N_COEFFICIENTS]
+    w, g = net.flat[start:stop], trainee.gradient[start:stop]
+    apply_rule(rule, w, g, trainee.s[start:stop], trainee.t[start:stop], row)
 
 
 ENTRY_POINTS = tuple(cached(kernel, kind="strict kernels") for kernel in (evaluate, train))

@@ -16,7 +16,7 @@ from fastmlp.losses import LOSSES
 from fastmlp.spec import NetworkSpec
 
 # Places in `Network.integers`; the layer sizes and then the activation codes follow the last.
-N_LAYERS, LOSS, LINKED, AVERAGED, DROP_BELOW, HEADER = range(6)
+N_LAYERS, LOSS, LINKED, AVERAGED, DROP_BELOW, INPUT_SCALE, HEADER = range(7)
 # Places in `Network.floats`.
 KEPT_FACTOR = 0
 
@@ -50,6 +50,7 @@ def describe(spec: NetworkSpec) -> tuple[Any, Any]:
             spec.is_linked,
             LOSSES[spec.loss].averaged,
             dropout.threshold(spec.dropout),
+            spec.input_scale,
             *spec.layer_sizes,
             *(ACTIVATION_CODES[name] for name in spec.all_activations),
         ],
