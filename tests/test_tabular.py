@@ -65,7 +65,7 @@ def test_a_fit_is_the_recipes_training_of_a_network(kind: Any, y: np.ndarray) ->
         mean = np.average(NUMBERS, weights=WEIGHTS)
         targets = (y[there] - mean) / np.sqrt(np.average((NUMBERS - mean) ** 2, weights=WEIGHTS))
     generator = np.random.default_rng(np.random.RandomState(1).randint(2**31))
-    net = MLP(*network, backend="numpy", seed=generator)
+    net = MLP(*network, backend="numpy", seed=generator, input_scale=True)
     for W, b in zip(net.weights[:2], net.biases[:2], strict=True):
         W[...] = generator.standard_normal(W.shape) / math.sqrt(len(W))
         b[...] = generator.standard_normal(b.shape)
@@ -74,7 +74,7 @@ def test_a_fit_is_the_recipes_training_of_a_network(kind: Any, y: np.ndarray) ->
     history = net.fit(
         inputs,
         targets,
-        optimizer=PerLayer(Adam(CosLog(rate), beta2=0.95), biases=0.1, multipliers="ntk"),
+        optimizer=PerLayer(Adam(CosLog(rate), beta2=0.95), biases=0.1, multipliers="ntk", input_scale=6.0),
         epochs=12,
         batch_size=there.sum(),  # 57 samples, one step: less than two batches of 40
         sample_weight=weights,

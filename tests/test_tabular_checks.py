@@ -17,20 +17,16 @@ NOT_FOR_US = {
 }
 """Checks that scikit-learn itself skips, and why."""
 
+SETTINGS = {"hidden_layer_sizes": (16, 16), "n_epochs": 30, "dtype": "float64"}
+"""In float64, because some checks hold predictions to 1e-7, which is below the rounding of float32."""
+
+KINDS = (TabularMLPClassifier, TabularMLPRegressor)
 ESTIMATORS = [
-    kind(hidden_layer_sizes=(16, 16), n_epochs=30, dtype="float64", backend=backend, validation_fraction=0.0)
-    for backend in ("numpy", "numba")
-    for kind in (TabularMLPClassifier, TabularMLPRegressor)
+    kind(**SETTINGS, backend=backend, validation_fraction=0.0) for backend in ("numpy", "numba") for kind in KINDS
 ]
-"""In float64 and with no samples held out: a check holds a fit on repeated samples against one on weighted ones.
+"""With no samples held out: a check compares samples that are repeated with weighted ones, and the draw is another."""
 
-Its bound is below the rounding of float32, and of repeated samples others are held out.
-"""
-
-WITH_VALIDATION = [
-    kind(hidden_layer_sizes=(16, 16), n_epochs=30, backend="numpy")
-    for kind in (TabularMLPClassifier, TabularMLPRegressor)
-]
+WITH_VALIDATION = [kind(**SETTINGS, backend="numpy") for kind in KINDS]
 NEEDS_ALL_SAMPLES = "check_sample_weight_equivalence_on_dense_data"
 
 pytestmark = pytest.mark.filterwarnings("default")  # they handle the warnings that they are about

@@ -38,7 +38,7 @@ from fastmlp.spec import NetworkSpec
 
 _FEWEST = 2  # samples
 _BETA_2 = 0.95
-_RATE_OF_BIASES = 0.1  # beside that of V
+_RATE_OF_BIASES, _RATE_OF_SCALE = 0.1, 6.0  # beside that of V
 
 
 class Part(NamedTuple):
@@ -258,9 +258,10 @@ class BaseTabularMLP(BaseEstimator):
         hidden = hidden_sizes(self.hidden_layer_sizes)
         activations = (self.activation,) * len(hidden) if isinstance(self.activation, str) else tuple(self.activation)
         n_outputs, output, loss = self._outputs_for(train.y)
-        spec = NetworkSpec((train.X.shape[1], *hidden, n_outputs), activations, output, loss, self.dtype)
+        sizes = (train.X.shape[1], *hidden, n_outputs)
+        spec = NetworkSpec(sizes, activations, output, loss, self.dtype, input_scale=True)
         net = MLP(
-            spec.layer_sizes,
+            sizes,
             activations,
             output,
             loss,
@@ -268,6 +269,7 @@ class BaseTabularMLP(BaseEstimator):
             dtype=self.dtype,
             threads=self.threads,
             seed=generator,
+            input_scale=True,
         )
         _begin(net, generator)
         return net
@@ -308,8 +310,9 @@ def _begin(net: MLP, generator: np.random.Generator) -> None:
 
 
 def _optimizer(lr: float) -> Optimizer:
-    """Return what trains V and b; see `_begin`."""
-    return PerLayer(Adam(CosLog(lr), beta2=_BETA_2), biases=_RATE_OF_BIASES, multipliers="ntk")
+    """Return what trains V, b and the inputs' factors; see `_begin`."""
+    adam = Adam(CosLog(lr), beta2=_BETA_2)
+    return PerLayer(adam, biases=_RATE_OF_BIASES, multipliers="ntk", input_scale=_RATE_OF_SCALE)
 
 
 @contextmanager

@@ -67,8 +67,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     -----
     The recipe is RealMLP-TD-S of [1]_: targets of mean 0 and variance 1, the squared error and Mish.
     The weights are of the neural tangent parametrisation, ``Z = A @ V / sqrt(fan_in) + b``, where V and b begin as
-    standard normal draws, those of the last layer as zeros; Adam with beta2 of 0.95 trains V, and b with a tenth of the
-    rate. The recipe's scale for each input, which is trained with six times the rate, is missing here.
+    standard normal draws, those of the last layer as zeros; each input is multiplied with a factor of its own. Adam
+    with beta2 of 0.95 trains V, b with a tenth of the rate, and the factors with six times the rate.
 
     A column of numbers becomes z / sqrt(1 + (z/3)**2), z being its distance from the median over the distance of the
     quartiles; where these are one, over half that of the smallest and the largest value; a constant column becomes 0.
