@@ -131,7 +131,8 @@ class Optimizer(ABC):
         ----------
         rates : ndarray of shape (n_steps,), float64
         powers : tuple of float
-            Running products of the optimizer's own up to the first of these steps; (1, 1) at the start.
+            Running products of the optimizer's own up to the first of these steps; (1, 1) at the start. They must not
+            depend on the rates, which differ between groups of parameters.
 
         Returns
         -------

@@ -40,13 +40,17 @@ def test_right_gradients_are_accepted_by_central_differences(dtype: str) -> None
         assert report, f"{case}\n{report}"
 
 
-def test_a_network_on_the_verge_of_its_kinks_is_accepted(backend: str) -> None:
+@pytest.mark.parametrize("input_scale", [False, True])
+def test_a_network_on_the_verge_of_its_kinks_is_accepted(backend: str, *, input_scale: bool) -> None:
     """Inputs and parameters that are multiples of 0.1 make sums that are 0 but for rounding."""
     generator = np.random.default_rng(0)
     n_undecided = 0
     for _ in range(20):
-        net = fastmlp.MLP((3, 4, 4, 2), "relu", loss="mae", dtype="float32", backend=backend, seed=0)
+        options = {"dtype": "float32", "backend": backend, "seed": 0, "input_scale": input_scale}
+        net = fastmlp.MLP((3, 4, 4, 2), "relu", loss="mae", **options)
         net.parameters.flat[...] = generator.integers(-3, 4, net.spec.n_params) / 10
+        if net.input_scale is not None:  # powers of two: the scaled inputs are such multiples, too
+            net.input_scale[...] = 2.0 ** generator.integers(-1, 2, 3)
         X, Y = generator.integers(-3, 4, (6, 3)) / 10, generator.integers(-3, 4, (6, 2)) / 100
         report = check_gradients(net, X, Y)
         assert report, str(report)
