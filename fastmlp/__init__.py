@@ -16,7 +16,7 @@ from fastmlp.spec import NetworkSpec
 from fastmlp.training import TrainingState
 
 if TYPE_CHECKING:
-    from fastmlp.estimators import MLPClassifier, MLPRegressor
+    from fastmlp.estimators import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,8 @@ __all__ = [
     "PerLayer",
     "Predictor",
     "RMSprop",
+    "TabularMLPClassifier",
+    "TabularMLPRegressor",
     "TrainingState",
     "available_backends",
     "check_gradients",
@@ -44,7 +46,8 @@ __all__ = [
     "schedules",
 ]
 
-_LATER = ("MLPClassifier", "MLPRegressor")  # their import brings in scikit-learn, which is an extra
+# Their import brings in scikit-learn, which is an extra.
+_LATER = ("MLPClassifier", "MLPRegressor", "TabularMLPClassifier", "TabularMLPRegressor")
 
 if not TYPE_CHECKING:  # or a checker would take any name for one of ours
 

@@ -78,7 +78,7 @@ def test_estimators_bring_in_scikit_learn_when_they_are_touched() -> None:
     assert "numba" not in brought_in("from fastmlp import MLPRegressor; MLPRegressor()")
 
 
-@pytest.mark.parametrize("touch", ["fastmlp.MLPClassifier", "fastmlp.MLPRegressor", "import fastmlp.estimators"])
+@pytest.mark.parametrize("touch", ["fastmlp.MLPClassifier", "fastmlp.TabularMLPRegressor", "import fastmlp.estimators"])
 def test_without_scikit_learn_estimators_say_what_to_install(touch: str) -> None:
     program = f"""
 import sys
@@ -90,7 +90,7 @@ except ImportError as error:
     print(type(error).__name__, error, error.__cause__, error.__suppress_context__)
 print(fastmlp.MLP.__name__, "MLPClassifier" in dir(fastmlp))
 """
-    message = "MLPClassifier and MLPRegressor need scikit-learn: run `pip install 'fastmlp[sklearn]'`"
+    message = "fastmlp's estimators need scikit-learn: run `pip install 'fastmlp[sklearn]'`"
     assert processes.run(program) == f"ImportError {message} None True\nMLP True\n"
 
 

@@ -18,7 +18,7 @@ NAMES = {
     *("SGD", "Adam", "AdamW", "RMSprop", "PerLayer", "Optimizer", "schedules"),
     *("EarlyStopping", "EpochInfo", "History", "TrainingState"),
     *("check_gradients", "compare_backends"),
-    *("MLPClassifier", "MLPRegressor"),
+    *("MLPClassifier", "MLPRegressor", "TabularMLPClassifier", "TabularMLPRegressor"),
 }
 
 

@@ -16,6 +16,21 @@ from fastmlp.estimators.solvers import POLICIES, SOLVERS
 from fastmlp.optimizers import Optimizer
 
 
+def hidden_sizes(given: int | Iterable[int]) -> list[int]:
+    """Return the units of each hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If there are none in one.
+    """
+    sizes = list(given) if isinstance(given, Iterable) else [given]
+    if any(size <= 0 for size in sizes):
+        msg = f"hidden_layer_sizes must be > 0, got {sizes}."
+        raise ValueError(msg)
+    return [int(size) for size in sizes]
+
+
 class Settings(BaseEstimator):
     """An estimator's parameters, and what each may be; see `MLPClassifier` and `MLPRegressor`."""
 
@@ -118,12 +133,7 @@ class Settings(BaseEstimator):
         self.callbacks = callbacks
 
     def _hidden_sizes(self) -> list[int]:
-        given = self.hidden_layer_sizes
-        sizes = list(given) if isinstance(given, Iterable) else [given]
-        if any(size <= 0 for size in sizes):
-            msg = f"hidden_layer_sizes must be > 0, got {sizes}."
-            raise ValueError(msg)
-        return [int(size) for size in sizes]
+        return hidden_sizes(self.hidden_layer_sizes)
 
     def _activations(self) -> list[str]:
         """Return the activation of every hidden layer, in the words it was given in."""
