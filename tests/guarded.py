@@ -158,7 +158,7 @@ def compute(dtypes: list[str], places: list[str]) -> dict[str, list[str]]:
     """Return the hashes of all networks' results, by where their memory is; what reads too far does not return."""
     faulthandler.enable(sys.stderr)
     specs = [
-        NetworkSpec(sizes, (activation,) * (len(sizes) - 2), output, loss, dtype, 0.125, 0.25, input_scale)
+        NetworkSpec(sizes, (activation,) * (len(sizes) - 2), output, loss, dtype, 0.125, 0.25, (), input_scale)
         for sizes, activation, output, loss, input_scale in SPECS
         for dtype in dtypes
     ]

@@ -80,8 +80,8 @@ def test_a_strict_product_compiled_the_fast_way_is_seen(name: str) -> None:
 ROW = np.ones(6)
 EXACT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rules": (elementwise.apply_rule, (0, *(np.ones(4, "float32") for _ in range(4)), ROW)),
-    "losses": (elementwise.loss_value, (0, 0, 0.5, 0.5, 0.5)),
-    "slopes of losses": (elementwise.loss_slope, (0, 0.5, 0.5)),
+    "losses": (elementwise.loss_value, (0, 0, 0.5, 0.5, 0.5, 0.5)),
+    "slopes of losses": (elementwise.loss_slope, (0, 0.5, 0.5, 0.5)),
     "slopes of activations": (elementwise.derivative, (0, 0.5, 0.5)),
     "l2": (kernels.add_scaled, (0.5, np.ones(4, "float32"), np.ones(4, "float32"))),
 }
