@@ -71,7 +71,7 @@ class Workload:
 
     def ours(self, backend: str) -> Any:  # noqa: ANN401
         """Return fastmlp's."""
-        return getattr(fastmlp, self.kind)(random_state=0, backend=backend, threads=1, **self.options)
+        return getattr(fastmlp, self.kind)(random_state=0, backend=backend, **self.options)
 
 
 def _scaled(load: Callable[..., Any]) -> Data:
