@@ -180,3 +180,10 @@ def test_a_regression_is_scored_in_its_unit(tmp_path: Path) -> None:
     assert result.problem.metric == "rmse"
     # Hardly trained, it is wrong by some thousands, not by the one or so of the scaled target.
     assert result.rows[0].score > 1000
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"), [(1.0, "1"), (0.123, "0.12"), (3.72, "3.7"), (374.2, "374"), (1390.4, "1,390")]
+)
+def test_ratios_are_shown_without_an_exponent(ratio: float, shown: str) -> None:
+    assert comparison.shown_ratio(ratio) == shown

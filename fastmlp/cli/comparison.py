@@ -122,7 +122,7 @@ class Comparison:
         """One line: how fast, and whether the gradients are the same."""
         fastest = max(self.rows, key=lambda row: row.samples_per_second)
         speeds = [
-            f"{_times(fastest.samples_per_second / row.samples_per_second)} {row.backend}"
+            f"{shown_ratio(fastest.samples_per_second / row.samples_per_second)} x {row.backend}"
             for row in self.rows
             if row is not fastest
         ] or [f"{fastest.samples_per_second:,.0f} samples a second"]
@@ -229,6 +229,6 @@ def _fit(net: MLP, X: Array, Y: Array, settings: Settings, *callbacks: Callback)
     )
 
 
-def _times(ratio: float) -> str:
-    """Return "1.2 x" or "123 x"."""
-    return f"{ratio:,.0f} x" if ratio >= 10 else f"{ratio:.2g} x"  # noqa: PLR2004  two digits at least
+def shown_ratio(ratio: float) -> str:
+    """Return "1.2" or "1,234"."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"  # noqa: PLR2004  two digits at least

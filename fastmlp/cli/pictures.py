@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fastmlp.cli.comparison import Comparison, Row
+from fastmlp.cli.comparison import Comparison, Row, shown_ratio
 from fastmlp.history import History
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
@@ -80,7 +80,7 @@ def _draw_speed(axes: Axes, comparison: Comparison) -> None:
 
 def _label(comparison: Comparison, row: Row) -> str:
     speed, speed_up = f"{row.samples_per_second:,.0f}", comparison.speed_up(row)
-    return speed if speed_up is None else f"{speed}\n{speed_up:,.3g} x"
+    return speed if speed_up is None else f"{speed}\n{shown_ratio(speed_up)} x"
 
 
 def _draw_losses(axes: Axes, rows: tuple[Row, ...]) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 import fastmlp
 from fastmlp._text import counted
 from fastmlp.backends import available_backends
-from fastmlp.cli.comparison import Comparison, Row, Settings, describe
+from fastmlp.cli.comparison import Comparison, Row, Settings, describe, shown_ratio
 from fastmlp.cli.problem import Problem
 from fastmlp.network import MLP
 from fastmlp.spec import DTYPES
@@ -76,7 +76,7 @@ def _cells(result: Comparison, row: Row) -> list[str]:
         row.backend,
         f"{row.epoch_seconds * 1e3:.4g}",
         f"{row.samples_per_second:,.0f}",
-        "-" if speed_up is None else f"{speed_up:,.3g}",
+        "-" if speed_up is None else shown_ratio(speed_up),
         f"{row.losses[-1]:#.3g}",
         _score(result.problem, row.score),
         f"{_small(gradient.difference)} ({_small(gradient.bound)})",

@@ -55,15 +55,14 @@ class Orders:
 
     def __call__(self) -> Indices:
         """Return the orders of a run."""
-        orders = [self._next() for _ in range(self._n_epochs())]
-        return orders[0] if len(orders) == 1 else np.concatenate(orders)
-
-    def _next(self) -> Indices:
-        if self._random_state is not None:
-            moves = np.arange(self._order.size)
-            self._random_state.shuffle(moves)
-            self._order = self._order[moves]
-        return self._order
+        orders = np.empty((self._n_epochs(), self._order.size), np.int64)
+        for order in orders:
+            order[...] = self._order
+            if self._random_state is not None:
+                self._random_state.shuffle(order)  # where it was shuffled to, `shuffle` would look up in the one before
+            self._order = order
+        self._order = self._order.copy()  # not a view that keeps them all
+        return orders.reshape(-1)
 
 
 class Losses:
