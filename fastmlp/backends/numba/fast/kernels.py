@@ -12,7 +12,8 @@ import numba
 import numpy as np
 
 from fastmlp.backends.numba.cache import cached
-from fastmlp.backends.numba.fast import program
+from fastmlp.backends.numba.fast import codes
+from fastmlp.backends.numba.fast.moving import gather_labels, gather_shares, gather_targets, hand_out, pack, unpack
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import library, outputs, passes
 from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots
@@ -21,111 +22,26 @@ from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import panel_product, product_of_rows, product_over_rows, row_product, transpose
 from fastmlp.optimizers import N_COEFFICIENTS
 
-_PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = program.PRODUCT, program.ACTIVATE, program.DERIVATIVE, program.SOFTMAX
-_SOFTMAX_DELTA, _MEASURE, _SCALE, _MULTIPLY = program.SOFTMAX_DELTA, program.MEASURE, program.SCALE, program.MULTIPLY
-_DROP, _PLACES, _TARGETS, _UPDATE = program.DROP, program.PLACES, program.TARGETS, program.UPDATE
-_FROM_INPUTS, _OF_ROWS, _OVER_ROWS, _DOTS = program.FROM_INPUTS, program.OF_ROWS, program.OVER_ROWS, program.DOTS
-_TRANSPOSE, _DOTS_TO_COLUMNS, _SUMS_OF_COLUMNS = program.TRANSPOSE, program.DOTS_TO_COLUMNS, program.SUMS_OF_COLUMNS
-_MEASURE_COLUMNS, _SCALE_COLUMNS = program.MEASURE_COLUMNS, program.SCALE_COLUMNS
-_SOFTMAX_COLUMNS, _SOFTMAX_DELTA_COLUMNS = program.SOFTMAX_COLUMNS, program.SOFTMAX_DELTA_COLUMNS
+_PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = codes.PRODUCT, codes.ACTIVATE, codes.DERIVATIVE, codes.SOFTMAX
+_SOFTMAX_DELTA, _MEASURE, _SCALE, _MULTIPLY = codes.SOFTMAX_DELTA, codes.MEASURE, codes.SCALE, codes.MULTIPLY
+_DROP, _PLACES, _TARGETS, _UPDATE = codes.DROP, codes.PLACES, codes.TARGETS, codes.UPDATE
+_FROM_INPUTS, _OF_ROWS, _OVER_ROWS, _DOTS = codes.FROM_INPUTS, codes.OF_ROWS, codes.OVER_ROWS, codes.DOTS
+_TRANSPOSE, _DOTS_TO_COLUMNS, _SUMS_OF_COLUMNS = codes.TRANSPOSE, codes.DOTS_TO_COLUMNS, codes.SUMS_OF_COLUMNS
+_MEASURE_COLUMNS, _SCALE_COLUMNS = codes.MEASURE_COLUMNS, codes.SCALE_COLUMNS
+_SOFTMAX_COLUMNS, _SOFTMAX_DELTA_COLUMNS = codes.SOFTMAX_COLUMNS, codes.SOFTMAX_DELTA_COLUMNS
 _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
-    *(program.FINITE, program.CHECK, program.MEET),
-    *(program.PENALISE, program.HAND_OUT),
+    *(codes.FINITE, codes.CHECK, codes.MEET),
+    *(codes.PENALISE, codes.HAND_OUT),
 )
-_GATHER, _MULTIPLY_ROWS = program.GATHER, program.MULTIPLY_ROWS
-_WIDTH = program.WIDTH
+_GATHER, _MULTIPLY_ROWS = codes.GATHER, codes.MULTIPLY_ROWS
+_WIDTH = codes.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
 _FIRST: Any = np.int64(0)
 _ENTRIES: Any = np.int64(-1)
 
 
-# ---- parameters, into panels and out of them
-
-
-@exact
-def pack(moves: Any, flat: Any, values: Any) -> None:
-    """Lay parameters, or an optimizer's states, out in panels; padding is zero again, whatever is left there."""
-    for i in range(moves.shape[0]):
-        source, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
-        if n < moves[i, 4]:
-            passes.fill(own, moves[i, 4], 0.0)
-        if step == 1:
-            passes.copy(source, own, n)
-        else:
-            for k in range(n):
-                own[k] = source[k * step]
-
-
-@exact
-def unpack(moves: Any, values: Any, flat: Any) -> None:
-    """Write what lies in panels back."""
-    for i in range(moves.shape[0]):
-        target, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
-        if step == 1:
-            passes.copy(own, target, n)
-        else:
-            for k in range(n):
-                target[k * step] = own[k]
-
-
 # ---- a step
-
-
-@exact
-def gather_targets(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
-    """Copy Y of samples to a block."""
-    order, n_out, Y = (
-        ahead(pointer(steps.order), steps.starts[number] + call[1]),
-        samples.Y.shape[1],
-        pointer(samples.Y),
-    )
-    y_row, y_column = call[4], call[5]
-    for i in range(call[2]):
-        y, row = ahead(values, call[3] + i * y_row), ahead(Y, order[i] * n_out)
-        if y_column == 1:
-            passes.copy(row, y, n_out)
-        else:
-            for j in range(n_out):
-                y[j * y_column] = row[j]
-
-
-@exact
-def gather_labels(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
-    """Write labels of samples to a block, as one-hot rows."""
-    order, n_out = ahead(pointer(steps.order), steps.starts[number] + call[1]), samples.Y.shape[1]
-    y_row, y_column = call[4], call[5]
-    for i in range(call[2]):
-        y = ahead(values, call[3] + i * y_row)
-        if y_column == 1:
-            passes.fill(y, y_row, 0.0)
-        else:
-            for j in range(n_out):
-                y[j * y_column] = 0
-        y[samples.labels[order[i]] * y_column] = 1
-
-
-@exact
-def gather_shares(call: Any, network: Any, samples: Any, steps: Any, number: int, shares: Any) -> None:
-    """Write the share of each sample of a block in its batch."""
-    order, own = ahead(pointer(steps.order), steps.starts[number] + call[1]), ahead(shares, call[6])
-    divisor = steps.totals[number] * network.divisor
-    even = 1.0 / divisor
-    for i in range(call[2]):
-        own[i] = samples.weights[order[i]] / divisor if samples.weights.size else even
-
-
-@exact
-def hand_out(call: Any, values: Any, out: Any) -> None:
-    """Copy rows of numbers to a caller's array."""
-    row, column, size = call[3], call[4], call[5]
-    for i in range(call[2]):
-        source, target = ahead(values, call[1] + i * row), ahead(out, i * size)
-        if column == 1:
-            passes.copy(source, target, size)
-        else:
-            for j in range(size):
-                target[j] = source[j * column]
 
 
 @exact
@@ -145,6 +61,7 @@ def perform(  # noqa: PLR0915  one branch a call
         call = ahead(pointer(network.table), (network.entries[number] if row < 0 else row) * _WIDTH)
         inputs = ahead(X, steps.starts[number] * n_in)
         coefficients = ahead(pointer(steps.coefficients), number * steps.coefficients.shape[1])
+        decays = steps.decay[number]
         l2 = steps.l2[number]
         loss = penalty(network, memory, l2) if l2 != 0.0 else 0.0
         while True:
@@ -189,7 +106,7 @@ def perform(  # noqa: PLR0915  one branch a call
                     ahead(values, call[3]),
                     ahead(values, call[4]),
                 )
-                own, decay = ahead(coefficients, call[7] * _N_COEFFICIENTS), steps.decay[number, call[7]]
+                own, decay = ahead(coefficients, call[7] * _N_COEFFICIENTS), decays[call[7]]
                 if l2 == 0.0 and decay == 0.0 and call[7] == call[8]:
                     passes.update(w, g, s, t, call[5], own, 0.0, 0.0, rule)
                 else:  # l2 and decay are the weights' alone, and the biases may be in another group

@@ -17,45 +17,42 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp.backends.numba.fast.codes import (
+    ACTIVATE,
+    CHECK,
+    DERIVATIVE,
+    DOTS,
+    DOTS_TO_COLUMNS,
+    DROP,
+    END,
+    FINITE,
+    FROM_INPUTS,
+    GATHER,
+    HAND_OUT,
+    MEASURE,
+    MEASURE_COLUMNS,
+    MEET,
+    MULTIPLY,
+    MULTIPLY_ROWS,
+    OF_ROWS,
+    OVER_ROWS,
+    PENALISE,
+    PLACES,
+    PRODUCT,
+    SCALE,
+    SCALE_COLUMNS,
+    SOFTMAX,
+    SOFTMAX_COLUMNS,
+    SOFTMAX_DELTA,
+    SOFTMAX_DELTA_COLUMNS,
+    SUMS_OF_COLUMNS,
+    TARGETS,
+    TRANSPOSE,
+    UPDATE,
+    WIDTH,
+)
 from fastmlp.backends.numba.fast.layout import Layer, Layout, Panel
 from fastmlp.groups import ONE_GROUP, ParameterGroups
-
-# The calls, and what stands behind each: offsets in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(31))
-(
-    END,  # ends a program
-    PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
-    FROM_INPUTS,  # the same, but a counts from where the caller's inputs begin
-    ACTIVATE,  # z, a, n, activation
-    DERIVATIVE,  # z, a, delta, n, activation
-    SOFTMAX,  # z, a, rows, size, width, whether z is to be its logarithm
-    SOFTMAX_DELTA,  # a, y, delta, rows, width, linked
-    MEASURE,  # z, a, y, delta, first row, rows, size, width, case, stripe, the loss's numbers
-    SCALE,  # delta, first row, rows, size, width
-    MULTIPLY,  # x, y, out, n
-    DROP,  # factors, rows, size, width, layer, first row of the batch
-    OF_ROWS,  # a as in FROM_INPUTS, place of the first row, b, b_row, init, init_row, c, c_row, k, m, vectors
-    OVER_ROWS,  # the same
-    DOTS,  # a, a_row, w, w_row, init, c, c_row, k, m, columns
-    PLACES,  # first row of the batch, rows, first row of the block
-    TARGETS,  # first row of the batch, rows, y, y_row, first row of the block
-    UPDATE,  # w, g, s, t, n, how many of them are weights, the group of the weights, that of the biases
-    TRANSPOSE,  # w, w_row, m, vectors, t, t_row
-    CHECK,  # number of stripes, whether the loss is complete
-    MEET,  # threads wait for each other
-    FINITE,  # z, rows, row, z_row: notes whether all are
-    PENALISE,  # g, w, n: adds l2 w to a gradient that nobody will step by
-    HAND_OUT,  # source, rows, row, column, size, first row of the batch: to the caller's rows, if any are wanted
-    DOTS_TO_COLUMNS,  # as DOTS, but in place of c_row how far it is from one column to the next
-    MEASURE_COLUMNS,  # as MEASURE, but in place of the width how far it is from one column to the next
-    SCALE_COLUMNS,  # as SCALE, likewise
-    SOFTMAX_COLUMNS,  # as SOFTMAX, likewise
-    SOFTMAX_DELTA_COLUMNS,  # a, y, delta, rows, size, column, linked
-    SUMS_OF_COLUMNS,  # x, rows, size, column, init, init_row, sums, out
-    GATHER,  # first row of the batch, rows, out, out_row: copies X of samples
-    MULTIPLY_ROWS,  # rows, factors, out, number of rows, row, size
-) = _codes
-WIDTH = 13
 
 Call = tuple[Any, ...]
 Piece = tuple[int, int, int, int]  # of parameters: offset in a part, gradient, numbers, how many of them weights

@@ -1,0 +1,100 @@
+"""Moving numbers between what a caller has and what kernels compute in: parameters, targets, outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastmlp.backends.numba.jit import exact
+from fastmlp.backends.numba.simd import passes
+from fastmlp.backends.numba.simd.leaf import ahead, pointer
+
+# ---- parameters, into panels and out of them
+
+
+@exact
+def pack(moves: Any, flat: Any, values: Any) -> None:
+    """Lay parameters, or an optimizer's states, out in panels; padding is zero again, whatever is left there."""
+    for i in range(moves.shape[0]):
+        source, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
+        if n < moves[i, 4]:
+            passes.fill(own, moves[i, 4], 0.0)
+        if step == 1:
+            passes.copy(source, own, n)
+        else:
+            for k in range(n):
+                own[k] = source[k * step]
+
+
+@exact
+def unpack(moves: Any, values: Any, flat: Any) -> None:
+    """Write what lies in panels back."""
+    for i in range(moves.shape[0]):
+        target, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
+        if step == 1:
+            passes.copy(own, target, n)
+        else:
+            for k in range(n):
+                target[k * step] = own[k]
+
+
+# ---- samples, into blocks and out of them
+
+
+@exact
+def gather_targets(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
+    """Copy Y of samples to a block."""
+    order, n_out, Y = (
+        ahead(pointer(steps.order), steps.starts[number] + call[1]),
+        samples.Y.shape[1],
+        pointer(samples.Y),
+    )
+    y_row, y_column = call[4], call[5]
+    for i in range(call[2]):
+        y, row = ahead(values, call[3] + i * y_row), ahead(Y, order[i] * n_out)
+        if y_column == 1:
+            passes.copy(row, y, n_out)
+        else:
+            for j in range(n_out):
+                y[j * y_column] = row[j]
+
+
+@exact
+def gather_labels(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
+    """Write labels of samples to a block, as one-hot rows."""
+    order, n_out = ahead(pointer(steps.order), steps.starts[number] + call[1]), samples.Y.shape[1]
+    y_row, y_column = call[4], call[5]
+    for i in range(call[2]):
+        y = ahead(values, call[3] + i * y_row)
+        if y_column == 1:
+            passes.fill(y, y_row, 0.0)
+        else:
+            for j in range(n_out):
+                y[j * y_column] = 0
+        y[samples.labels[order[i]] * y_column] = 1
+
+
+@exact
+def gather_shares(call: Any, network: Any, samples: Any, steps: Any, number: int, shares: Any) -> None:
+    """Write the share of each sample of a block in its batch."""
+    order, own = ahead(pointer(steps.order), steps.starts[number] + call[1]), ahead(shares, call[6])
+    divisor = steps.totals[number] * network.divisor
+    if samples.weights.size:
+        for i in range(call[2]):
+            own[i] = samples.weights[order[i]] / divisor
+    else:
+        even = 1.0 / divisor
+        for i in range(call[2]):
+            own[i] = even
+
+
+@exact
+def hand_out(call: Any, values: Any, out: Any) -> None:
+    """Copy rows of numbers to a caller's array."""
+    row, column, size = call[3], call[4], call[5]
+    for i in range(call[2]):
+        source, target = ahead(values, call[1] + i * row), ahead(out, i * size)
+        if column == 1:
+            passes.copy(source, target, size)
+        else:
+            for j in range(size):
+                target[j] = source[j * column]
