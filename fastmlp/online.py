@@ -66,6 +66,7 @@ class OnlineLearner:
             decay=np.empty((0, 0)),
             l2=np.full(_STEPS, float(spec.l2)),
             losses=np.empty(_STEPS),
+            penalties=np.empty(_STEPS),
             seed=seed,
             first_step=0,
             groups=groups,

@@ -263,6 +263,7 @@ class _Training:
             decay=numbers.decay,
             l2=self.data.l2 + self.plan.shared_l2 / steps.totals,
             losses=np.empty(steps.starts.size),
+            penalties=np.empty(steps.starts.size),
             seed=self.state.seed,
             first_step=self.state.step,
             groups=self.groups,

@@ -147,6 +147,7 @@ def run_of(spec: NetworkSpec, rule: str, parameters: tuple[Parameters, Parameter
         "decay": np.full((3, 1), 0.01),
         "l2": np.full(3, spec.l2),
         "losses": np.zeros(3),
+        "penalties": np.zeros(3),
     }
     placed: dict[str, Any] = {name: place(array) for name, array in numbers.items()}
     X, Y, w = data

@@ -56,6 +56,7 @@ def run_without(missing: str, case: Case) -> Run:
         "decay": np.zeros((2, 1)),
         "l2": np.zeros(2),
         "losses": np.zeros(2),
+        "penalties": np.zeros(2),
     }
     numbers[missing] = numbers[missing][:1]
     own, gradient = (Parameters(case.sizes, case.data.flat.copy()) for _ in range(2))
@@ -67,7 +68,7 @@ def use_too_short(modes: list[bool]) -> list[str]:
     """Leave out the second step's entry of one array after the other; name those that nobody missed."""
     case, survived = CASES[2], []
     for strict in modes:
-        for missing in ("decay", "l2", "losses"):
+        for missing in ("decay", "l2", "losses", "penalties"):
             backend = make(case.build("numba").spec, strict=strict, threads=1)
             if not _refuses(lambda backend=backend, missing=missing: backend.train(run_without(missing, case), 0, 2)):
                 survived.append(f"{missing}, strict: {strict}")

@@ -50,7 +50,7 @@ ORDER = (
     "estimators.telling",
     *("estimators.solvers", "estimators.settings", "estimators.picture", "estimators.scores"),
     *("estimators.splitting", "estimators.scaling", "estimators.sparse", "estimators.lbfgs", "estimators.engine"),
-    *("estimators.outputs", "estimators.descent", "estimators.fitted", "estimators.building", "estimators.base"),
+    *("estimators.descent", "estimators.fitted", "estimators.building", "estimators.base"),
     *("estimators.columns", "estimators.quantiles", "estimators.classifier", "estimators.regressor"),
     *("estimators.tables", "estimators.encoding", "estimators.targets", "estimators.tabular"),
     *("estimators.tabular_classifier", "estimators.tabular_regressor", "estimators.__init__"),

@@ -96,3 +96,29 @@ def test_an_epochs_loss_may_be_told_otherwise(backend: str) -> None:
         usual, [np.average(losses, weights=totals) for losses, totals in seen], rtol=bounds.gamma(8, "float64")
     )
     assert told != usual
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.25])
+def test_penalties_are_told_apart_from_losses(backend: str, l2: float, *, strict: bool) -> None:
+    """Each is that of the weights before its step, by the l2 of that step."""
+    runs: list[Run] = []
+
+    def keep(run: Run) -> float:
+        runs.append(run)
+        return 0.0
+
+    net = MLP((3, 4, 2), "tanh", backend=backend, dtype="float64", strict=strict, seed=2, l2=l2)
+    plan = replace(PLAN, epochs=1, shared_l2=SHARED, mean_loss=keep)
+    training.fit(net, make_backend(backend, net.spec, strict=strict, threads=None), Batch(X, Y, None, N, l2), plan)
+    (run,) = runs
+    twin = MLP((3, 4, 2), "tanh", backend=backend, dtype="float64", strict=True, seed=2)
+    for step, rows in enumerate(map(run.rows, range(3))):
+        penalty = 0.5 * run.l2[step] * sum(float(np.sum(W * W)) for W in twin.weights)
+        assert abs(run.penalties[step] - penalty) <= bounds.gamma(64, "float64") * penalty
+        error, gradient = twin.loss_and_gradient(X[rows], Y[rows])
+        assert abs(run.losses[step] - penalty - error) <= bounds.gamma(64, "float64") * run.losses[step]
+        for W, own in zip(twin.weights, gradient.weights, strict=True):
+            W[...] -= LR * (own + run.l2[step] * W)
+        for b, own in zip(twin.biases, gradient.biases, strict=True):
+            b[...] -= LR * own

@@ -55,6 +55,7 @@ def run_of(spec: NetworkSpec, *, weighted: bool) -> Run:
         decay=np.zeros((4, 1)),
         l2=L2,
         losses=np.empty(4),
+        penalties=np.empty(4),
         seed=6,
         first_step=2,
     )
@@ -175,6 +176,7 @@ def test_no_more_is_recorded_than_a_few_kinds_of_batches() -> None:
         decay=0.0 * ones[:, None],
         l2=starts / 64,
         losses=0.0 * ones,
+        penalties=0.0 * ones,
     )
     (workspace,) = trained(each, spec)._pool._free
     assert len(workspace.kept._batches) <= 8

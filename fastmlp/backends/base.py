@@ -95,6 +95,8 @@ class Run:
         The l2 of the step.
     losses : ndarray of shape (n_steps,), float64
         Written: each batch's loss before its update.
+    penalties : ndarray of shape (n_steps,), float64
+        Written: what l2 adds to each of these losses.
     seed, first_step : int
         For dropout: the seed, and the number of step 0 here.
     groups : ParameterGroups
@@ -116,6 +118,7 @@ class Run:
     decay: Floats
     l2: Floats
     losses: Floats
+    penalties: Floats
     seed: int
     first_step: int
     groups: ParameterGroups = ONE_GROUP
@@ -211,8 +214,8 @@ def answer_by_predicting(backend: Backend, parameters: Parameters, X: Array, out
 class Trainer(Protocol):
     """The steps of a run, for a backend whose training is a loop over batches in Python."""
 
-    def loss_and_gradient(self, step: int) -> float:
-        """Write the run's gradient for the batch of a step and return its loss."""
+    def loss_and_gradient(self, step: int) -> tuple[float, float]:
+        """Write the run's gradient for the batch of a step; return its loss without the penalty, and the penalty."""
 
     def update(self, step: int) -> None:
         """Decay the weights, then apply the run's rule to parameters and states."""
@@ -221,9 +224,9 @@ class Trainer(Protocol):
 def train_by_batches(trainer: Trainer, run: Run, start: int, stop: int) -> int:
     """Do a run's steps one by one: `Backend.train` for a backend without a kernel for a whole run."""
     for step in range(start, stop):
-        loss = trainer.loss_and_gradient(step)
-        run.losses[step] = loss
-        if not math.isfinite(loss):
+        loss, run.penalties[step] = trainer.loss_and_gradient(step)
+        run.losses[step] = loss + run.penalties[step]
+        if not math.isfinite(run.losses[step]):
             return step
         trainer.update(step)
     return stop

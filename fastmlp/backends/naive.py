@@ -252,17 +252,23 @@ class NaiveBackend:
         """Return the loss, l2 included."""
         layers = self._layers(parameters)
         outputs = [self.forward(layers, sample)[-1] for sample in self._inputs(parameters, batch.X)]
-        return self._mean_loss(parameters, batch, outputs, self._targets(batch))
+        return self._mean_loss(batch, outputs, self._targets(batch)) + self._penalty(parameters, batch.l2)
 
     def loss_and_gradient(
         self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
     ) -> float:
         """Write the gradient and return the loss."""
+        return sum(self.losses_and_gradient(parameters, batch, gradient, dropout))
+
+    def losses_and_gradient(
+        self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
+    ) -> tuple[float, float]:
+        """Write the gradient and return the loss without the penalty, and the penalty."""
         traces, deltas, targets = self._pass(parameters, batch, dropout)
         self._fill(gradient, parameters, traces, deltas, batch.l2)
         if gradient.input_scale is not None:
             self._fill_scale(gradient.input_scale, self._layers(parameters)[0], batch.X, deltas)
-        return self._mean_loss(parameters, batch, [trace[-1] for trace in traces], targets)
+        return self._mean_loss(batch, [trace[-1] for trace in traces], targets), self._penalty(parameters, batch.l2)
 
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
@@ -317,15 +323,18 @@ class NaiveBackend:
             deltas.append(self.backward(layers, trace, self.output_delta(trace[-1], y, weight / batch.total)))
         return traces, deltas, targets
 
-    def _mean_loss(self, parameters: Parameters, batch: Batch, outputs: list[Trace], targets: list[Row]) -> float:
+    def _mean_loss(self, batch: Batch, outputs: list[Trace], targets: list[Row]) -> float:
         losses = [self.sample_loss(output, y) for output, y in zip(outputs, targets, strict=True)]
         if batch.weights is not None:
             losses = [loss * weight for loss, weight in zip(losses, batch.weights.tolist(), strict=True)]
-        mean = total_of(losses) / batch.total
-        if not batch.l2:
-            return mean
+        return total_of(losses) / batch.total
+
+    def _penalty(self, parameters: Parameters, l2: float) -> float:
+        """Return what l2 adds to the loss."""
+        if not l2:
+            return 0.0
         squares = [total_of([w * w for w in W.ravel().tolist()]) for W in parameters.weights]
-        return mean + 0.5 * batch.l2 * total_of(squares)
+        return 0.5 * l2 * total_of(squares)
 
 
 class _Trainer:
@@ -334,12 +343,12 @@ class _Trainer:
     def __init__(self, backend: NaiveBackend, run: Run) -> None:
         self._backend, self._run = backend, run
 
-    def loss_and_gradient(self, step: int) -> float:
+    def loss_and_gradient(self, step: int) -> tuple[float, float]:
         run, rows = self._run, self._run.rows(step)
         weights = None if run.weights is None else run.weights[rows]
         batch = Batch(run.X[rows], run.Y[rows], weights, float(run.totals[step]), float(run.l2[step]))
         dropout = run.dropout(step) if self._backend.spec.dropout else None
-        return self._backend.loss_and_gradient(run.parameters, batch, run.gradient, dropout)
+        return self._backend.losses_and_gradient(run.parameters, batch, run.gradient, dropout)
 
     def update(self, step: int) -> None:
         run = self._run

@@ -19,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp import training
 from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run
 from fastmlp.errors import DivergedError
-from fastmlp.estimators.outputs import MeanOverOutputs
 from fastmlp.estimators.solvers import Solver
 from fastmlp.estimators.telling import warn
 from fastmlp.history import EpochInfo
@@ -74,8 +73,8 @@ class Losses:
         All samples.
     constants : ndarray of shape (n_samples,) or None
         Added to each sample's loss: what the definition of the loss has and training needs not.
-    watch : MeanOverOutputs or None
-        Computes, for runs of one epoch, what is looked at in place of the loss.
+    n_outputs : int
+        Over how many outputs the error is a sum where their mean, and the whole penalty, are looked at; 1 otherwise.
 
     Attributes
     ----------
@@ -83,9 +82,9 @@ class Losses:
         Of each epoch of the last run: its loss, and what is looked at.
     """
 
-    def __init__(self, batch: Batch, constants: Floats | None, watch: MeanOverOutputs | None) -> None:
+    def __init__(self, batch: Batch, constants: Floats | None, n_outputs: int) -> None:
         self._n_samples, self._weights, self._constants = len(batch.X), batch.weights, constants
-        self._watch = watch
+        self._n_outputs = n_outputs
         self.last: list[tuple[float, float]] = []
 
     def __call__(self, run: Run) -> float:
@@ -94,12 +93,18 @@ class Losses:
         if self._constants is not None:
             terms = self._constants if self._weights is None else self._constants * self._weights
             losses = losses + np.add.reduceat(terms[run.order], run.starts) / run.totals
-        counts = run.stops - run.starts
-        n_epochs = run.order.size // self._n_samples
-        sums = (losses * counts).reshape(n_epochs, -1).sum(axis=1)
-        means = (sums / counts.reshape(n_epochs, -1).sum(axis=1)).tolist()
-        self.last = [(loss, loss if self._watch is None else self._watch(loss, run)) for loss in means]
-        return sum(means) / n_epochs
+        means = watched = self._means(losses, run)
+        if self._n_outputs > 1:
+            penalties = self._means(run.penalties, run)
+            watched = (means - penalties) / self._n_outputs + penalties
+        self.last = list(zip(means.tolist(), watched.tolist(), strict=True))
+        return float(means.sum()) / means.size
+
+    def _means(self, values: Floats, run: Run) -> Floats:
+        """Return each epoch's mean of its batches' values, by their number of samples."""
+        counts = (run.stops - run.starts).reshape(run.order.size // self._n_samples, -1)
+        means: Floats = (values.reshape(counts.shape) * counts).sum(axis=1) / counts.sum(axis=1)
+        return means
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,7 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     """
     solver: Solver = estimator._optimizer  # noqa: SLF001
     n_samples = len(task.batch.X)
-    watch = MeanOverOutputs(task.backend, float(estimator.alpha)) if estimator._sums_outputs() else None  # noqa: SLF001
-    losses = Losses(task.batch, task.constants, watch)
+    losses = Losses(task.batch, task.constants, estimator.n_outputs_ if estimator._sums_outputs() else 1)  # noqa: SLF001
     course = Epochs(estimator, task, solver, losses, incremental=incremental)
     random_state = estimator._random_state if estimator.shuffle else None  # noqa: SLF001
     plan = Plan(
@@ -164,7 +168,7 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     _open_books(estimator, task)
     state, solver.state = solver.state, None
     try:
-        training.fit(task.net, watch or task.backend, task.batch, plan, _for_network(state, task.net))
+        training.fit(task.net, task.backend, task.batch, plan, _for_network(state, task.net))
     except KeyboardInterrupt:
         course.interrupted(None if task.net.history is None else task.net.history.state)
         warn("Training interrupted by user.")
@@ -245,8 +249,7 @@ class Epochs(Course):
         self._incremental = incremental
         self._n_samples, weights = len(task.batch.X), task.batch.weights
         # A batch without weight is skipped; and what weights make of constants depends on an epoch's batches.
-        is_even = weights is None or (task.constants is None and weights.min() > 0)
-        self._is_regular = is_even and not estimator._sums_outputs()  # noqa: SLF001  they are watched step by step
+        self._is_regular = weights is None or (task.constants is None and weights.min() > 0)
 
     def epochs_ahead(self) -> int:
         """Return for how many epochs nobody looks, and nothing can end the fit or change its rate."""
@@ -298,7 +301,8 @@ class Epochs(Course):
         constant = 0.0 if self._task.constants is None else float(self._task.constants.mean())
         for losses in np.reshape(state.losses[: n_epochs * steps], (n_epochs, steps)):
             self._count(float(losses @ counts) / self._n_samples + constant)
-            self._look_for_progress(self._estimator.loss_)
+            if not self._estimator._sums_outputs():  # noqa: SLF001  what is looked at then is not known any more
+                self._look_for_progress(self._estimator.loss_)
 
     def diverged(self, error: DivergedError) -> None:
         """Keep the books of a run that was given up, as of one epoch; the parameters are those before it.

@@ -123,7 +123,7 @@ class SparseBackend:
         for step in range(start, stop):
             single = _single_step(run, step)
             ended = self._inner.train(single, 0, 1)
-            run.losses[step] = single.losses[0]
+            run.losses[step], run.penalties[step] = single.losses[0], single.penalties[0]
             if ended < 1:
                 return step
         return stop
@@ -158,5 +158,6 @@ def _single_step(run: Run, step: int) -> Run:
         decay=run.decay[one],
         l2=run.l2[one],
         losses=np.empty(1),
+        penalties=np.empty(1),
         first_step=run.first_step + step,
     )

@@ -40,7 +40,7 @@ class Samples(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """A run of steps, read only but for the losses (`fastmlp.backends.base.Run`)."""
+    """A run of steps, read only but for losses and penalties (`fastmlp.backends.base.Run`)."""
 
     order: Any
     starts: Any
@@ -50,6 +50,7 @@ class Steps(NamedTuple):
     decay: Any
     l2: Any
     losses: Any
+    penalties: Any
 
 
 class Trainee(NamedTuple):
@@ -85,7 +86,7 @@ def samples_of(spec: NetworkSpec, X: Array, Y: Array | None, weights: Floats | N
 def steps_of(run: Run) -> Steps:
     """Return a run's steps as kernels take them."""
     arrays = (run.order, run.starts, run.stops, run.totals, run.coefficients, run.decay, run.l2)
-    return Steps._make((*map(frozen, arrays), run.losses))
+    return Steps._make((*map(frozen, arrays), run.losses, run.penalties))
 
 
 def single_step(batch: Batch) -> Steps:
@@ -93,7 +94,7 @@ def single_step(batch: Batch) -> Steps:
     n = len(batch.X)
     arrays = (np.arange(n), np.zeros(1, np.int64), np.full(1, n), np.full(1, batch.total))
     unused = (_NO_COEFFICIENTS, np.zeros((1, 1)))
-    return Steps._make((*map(frozen, (*arrays, *unused, np.full(1, batch.l2))), np.empty(1)))
+    return Steps._make((*map(frozen, (*arrays, *unused, np.full(1, batch.l2))), np.empty(1), np.empty(1)))
 
 
 def stripes(n: int, height: int) -> Steps:
@@ -102,7 +103,7 @@ def stripes(n: int, height: int) -> Steps:
     stops = np.minimum(starts + height, n)
     zeros = np.zeros(starts.size)
     arrays = (np.arange(n), starts, stops, np.ones(starts.size), _NO_COEFFICIENTS, zeros[:, None], zeros)
-    return Steps._make((*map(frozen, arrays), np.empty(starts.size)))
+    return Steps._make((*map(frozen, arrays), np.empty(starts.size), np.empty(starts.size)))
 
 
 def key_of(dropout: Dropout | None) -> Key:

@@ -91,7 +91,7 @@ class NumpyBackend:
             dense_rows(batch.Y, rows, views.Y)
             losses[rows] = self._passes.arithmetic.sample_losses(views)
         total = sum_in_order(losses if batch.weights is None else losses * batch.weights)
-        return self._passes.with_penalty(total / batch.total, parameters, batch.l2)
+        return total / batch.total + self._passes.penalty(parameters, batch.l2)
 
     def loss_and_gradient(
         self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
@@ -136,7 +136,7 @@ class NumpyBackend:
             self._passes.write_factors(dropout, views)
         loss = self._passes.loss(now, parameters, batch.X, views, kind)() / batch.total
         self._passes.gradient(now, parameters, batch.X, views, kind, gradient)
-        return self._passes.with_penalty(loss, parameters, batch.l2)
+        return loss + self._passes.penalty(parameters, batch.l2)
 
     def _blocks(self, parameters: Parameters, X: Array) -> Iterator[tuple[slice, Views]]:
         """Run X forward a block of rows at a time."""

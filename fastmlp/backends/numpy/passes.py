@@ -82,6 +82,6 @@ class Passes:
             hashes = masks.unit_hash(key, np.arange(n_rows)[:, None], np.arange(n_units))
             np.multiply(hashes >= masks.threshold(self.spec.dropout), 1.0 / (1.0 - self.spec.dropout), out=out)
 
-    def with_penalty(self, loss: float, parameters: Parameters, l2: float) -> float:
-        """Return the loss with l2's part."""
-        return loss + 0.5 * l2 * self.arithmetic.sum_of_squares(parameters) if l2 else loss
+    def penalty(self, parameters: Parameters, l2: float) -> float:
+        """Return what l2 adds to the loss."""
+        return 0.5 * l2 * self.arithmetic.sum_of_squares(parameters) if l2 else 0.0

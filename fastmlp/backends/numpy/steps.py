@@ -94,8 +94,8 @@ class Steps:
         self._is_dropping = passes.spec.dropout > 0
         self._kind = Kind(run.Y.ndim == 1, run.weights is not None, self._is_dropping, 0.0)
 
-    def loss_and_gradient(self, step: int) -> float:
-        """Write the run's gradient and return the loss."""
+    def loss_and_gradient(self, step: int) -> tuple[float, float]:
+        """Write the run's gradient and return the loss, and apart from it the penalty."""
         run, l2, total = self._run, self._l2[step], self._totals[step]
         rows = run.order[self._starts[step] : self._stops[step]]
         kind = self._kind._replace(l2=l2) if l2 else self._kind
@@ -106,7 +106,7 @@ class Steps:
         forward()
         loss = total_loss() / total
         backward()
-        return self._passes.with_penalty(loss, run.parameters, l2)
+        return loss, self._passes.penalty(run.parameters, l2)
 
     def update(self, step: int) -> None:
         """Decay the weights, then apply the rule."""

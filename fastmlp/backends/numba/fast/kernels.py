@@ -64,6 +64,7 @@ def perform(  # noqa: PLR0915  one branch a call
         decays = steps.decay[number]
         l2 = steps.l2[number]
         loss = penalty(network, memory, l2) if l2 != 0.0 else 0.0
+        steps.penalties[number] = loss
         while True:
             code = call[0]
             if code in (_PRODUCT, _FROM_INPUTS):

@@ -167,16 +167,19 @@ def sample_loss(net: Any, n: int, memory: Any, i: int) -> float:
 
 
 @exact
-def mean_loss(net: Any, n: int, weights: Any, total: float, l2: float, memory: Any) -> float:
+def mean_loss(net: Any, n: int, weights: Any, total: float, memory: Any) -> float:
     """Return the loss of a batch whose forward is done; `weights` (n,) has no entries for all one."""
     loss = 0.0
     for i in range(n):
         value = sample_loss(net, n, memory, i)
         loss += value * weights[i] if weights.size else value
-    loss = loss / total
-    if l2 != 0.0:
-        loss += 0.5 * l2 * sum_of_squares(net)
-    return loss
+    return loss / total
+
+
+@exact
+def penalty(net: Any, l2: float) -> float:
+    """Return what l2 adds to the loss."""
+    return 0.5 * l2 * sum_of_squares(net) if l2 != 0.0 else 0.0
 
 
 @exact
@@ -369,7 +372,8 @@ def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: A
         n, total, l2 = rows.size, steps.totals[step], steps.l2[step]
         weights = gather(net, samples, rows, memory)
         forward(net, n, memory, (key[0], key[1], key[2] + step))
-        loss = mean_loss(net, n, weights, total, l2, memory)
+        steps.penalties[step] = penalty(net, l2)
+        loss = mean_loss(net, n, weights, total, memory) + steps.penalties[step]
         steps.losses[step] = loss
         if rule >= 0 and not np.isfinite(loss):
             return step
