@@ -201,7 +201,7 @@ class BaseMLP(Fitted):
         X : {array-like, dataframe} of shape (n_samples, n_features)
             Not sparse.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Of the kind that was fitted.
+            Of the kind that was fitted; the loss of several columns of classes is the sum of theirs.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -213,6 +213,9 @@ class BaseMLP(Fitted):
         NotFittedError, TypeError, ValueError
             If there is no network, or an argument is not as described.
         """
+        return self._input_gradient(X, y, sample_weight)
+
+    def _input_gradient(self, X: Any, y: Any, sample_weight: Any) -> Array:  # noqa: ANN401
         net, scaling = self._network(), self._x_scaling()
         X, y = self._validated_more(X, y)
         weights = self._weighted(y, None if sample_weight is None else _check_sample_weight(sample_weight, X))

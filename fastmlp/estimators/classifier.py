@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
@@ -21,9 +21,6 @@ from fastmlp.estimators.base import BaseMLP, Extras, is_stochastic
 from fastmlp.estimators.building import read_dtype, read_features
 from fastmlp.optimizers import Optimizer
 from fastmlp.parameters import Array
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MATRIX = 2
 _HALF = 0.5
@@ -490,56 +487,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         A = self.predict_proba(X)
         return [np.log(each) for each in A] if isinstance(A, list) else np.log(A, out=A)
 
-    def input_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Array:  # noqa: ANN401
-        """Return the derivative of the loss, without its penalty, with respect to X.
-
-        Parameters
-        ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
-            Not sparse.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Of the kind that was fitted; the loss of several columns of classes is the sum of theirs.
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features), of the network's dtype
-
-        Raises
-        ------
-        NotFittedError, TypeError, ValueError
-            If there is no network, or an argument is not as described.
-        """
+    def _input_gradient(self, X: Any, y: Any, sample_weight: Any) -> Array:  # noqa: ANN401
         if "estimators_" not in self.__dict__:
-            return super().input_gradient(X, y, sample_weight)
+            return super()._input_gradient(X, y, sample_weight)
         pairs = zip(self.estimators_, columns.columns_of(y), strict=True)
         return sum(estimator.input_gradient(X, column, sample_weight) for estimator, column in pairs)
 
-    def plot_history(self, ax: Axes | None = None) -> Axes:
-        """Draw the loss of every epoch, and the validation scores, where there are some; of several columns all.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; by default in a new figure of pyplot's.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            Where the loss is.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there is no epoch: before a fit, and after one with "lbfgs".
-        """
-        if "estimators_" not in self.__dict__:
-            return super().plot_history(ax)
-        for estimator in self.estimators_:
-            ax = estimator.plot_history(ax)
-        return cast("Axes", ax)
+    def _members(self) -> list[Any]:
+        return self.estimators_ if "estimators_" in self.__dict__ else super()._members()
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

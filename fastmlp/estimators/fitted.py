@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy.sparse import issparse
@@ -90,6 +90,8 @@ class Fitted(Settings):
     def plot_history(self, ax: Axes | None = None) -> Axes:
         """Draw the loss of every epoch, and the validation scores on an axis of their own, where there are some.
 
+        Of several columns of classes, those of all.
+
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
@@ -107,6 +109,15 @@ class Fitted(Settings):
         ValueError
             If there is no epoch: before a fit, and after one with "lbfgs".
         """
+        for member in self._members():
+            ax = member._draw_history(ax)  # noqa: SLF001  its own
+        return cast("Axes", ax)
+
+    def _members(self) -> list[Any]:
+        """Return the estimators that have a network: this one, unless it is made of several."""
+        return [self]
+
+    def _draw_history(self, ax: Axes | None) -> Axes:
         check_is_fitted(self, "_made_of")
         scores = self.__dict__.get("validation_scores_") or []
         ax = History(loss=list(self.__dict__.get("loss_curve_", []))).plot(ax)
