@@ -34,7 +34,7 @@ def test_a_layer_is_narrow_where_it_pays_and_its_padding_stays_zero() -> None:
     assert narrow_layers((2, n, 1), "sigmoid") == [False, True]
     assert narrow_layers((2, n + 1, 1), "tanh") == [False, True]
     assert narrow_layers((2, n + 1, 1), "sigmoid") == [False, False]  # of zero it is a half
-    assert narrow_layers((2, n, 1, n, 2), "relu") == [False, True, False, True]
+    assert narrow_layers((2, n, 1, 2 * n, 2), "relu") == [False, True, False, True]
     assert narrow_layers((2, n, 5), "relu") == [False, False]
 
 
