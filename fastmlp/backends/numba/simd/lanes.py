@@ -104,20 +104,6 @@ class Lanes:
         """Return the numbers with these bits."""
         return self._with(self.builder.bitcast(bits, self.kind.vector))
 
-    def to_integers(self) -> Any:
-        """Return integral numbers as integers."""
-        return self.builder.fptosi(self.value, self.kind.integers)
-
-    def from_integers(self, integers: Any) -> Lanes:
-        """Return integers as numbers."""
-        return self._with(self.builder.sitofp(integers, self.kind.vector))
-
-    def power_of_low_bits(self) -> Lanes:
-        """Return 2**k for a sum of k and the number that makes integers of such sums: k is in its lowest bits."""
-        kind, builder = self.kind, self.builder
-        exponent = builder.shl(self.bits, integers(kind, kind.mantissa_bits))
-        return self.from_bits(builder.add(exponent, integers(kind, kind.bias << kind.mantissa_bits)))
-
     # ---- across lanes, and LLVM's own functions
 
     def call(self, name: str, *others: Lanes) -> Lanes:
@@ -223,21 +209,26 @@ def sqrt(x: Lanes) -> Lanes:
     return x.call("sqrt")
 
 
+# Between numbers and integers there are instructions for every register in AVX-512 alone: adding 2**mantissa_bits, or
+# half as much again where the integer may be negative, leaves it in the lowest bits.
+
+
 def power_of_two(k: Lanes) -> Lanes:
     """See `fastmlp.elementary.power_of_two`: the exponent's bits, with no others."""
     kind, builder = k.kind, k.builder
-    exponent = builder.add(k.to_integers(), integers(kind, kind.bias))
-    return k.from_bits(builder.shl(exponent, integers(kind, kind.mantissa_bits)))
+    exponent = builder.shl((k + 1.5 * 2.0**kind.mantissa_bits).bits, integers(kind, kind.mantissa_bits))
+    return k.from_bits(builder.add(exponent, integers(kind, kind.bias << kind.mantissa_bits)))
 
 
 def split(x: Lanes) -> tuple[Lanes, Lanes]:
     """See `fastmlp.elementary.split`; subnormal numbers are made normal first."""
     kind, builder = x.kind, x.builder
-    shift = kind.mantissa_bits + 1
+    shift, unit = kind.mantissa_bits + 1, 2.0**kind.mantissa_bits
     is_small = x < 2.0 ** (1 - kind.bias)
     bits = where(is_small, x * 2.0**shift, x).bits
     stored = builder.lshr(bits, integers(kind, kind.mantissa_bits))
-    exponent = x.from_integers(builder.sub(stored, integers(kind, kind.bias - 1)))
+    above_unit = builder.or_(stored, integers(kind, (kind.bias + kind.mantissa_bits) << kind.mantissa_bits))
+    exponent = x.from_bits(above_unit) - (unit + kind.bias - 1.0)
     mantissa = builder.and_(bits, integers(kind, (1 << kind.mantissa_bits) - 1))
     half = integers(kind, (kind.bias - 1) << kind.mantissa_bits)
     return x.from_bits(builder.or_(mantissa, half)), exponent - where(is_small, float(shift), 0.0)
