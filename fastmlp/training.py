@@ -1,7 +1,7 @@
 """Training: batches, epochs, early stopping, callbacks. It knows no backend by name.
 
 An epoch is a run of steps (`fastmlp.backends.base.Run`). What varies from step to step is laid out in arrays
-beforehand, and the backend gets the run in chunks of some 50 ms: between them Python sees to Ctrl-C. How a
+beforehand, and the backend gets the run in chunks of some 0.2 s: between them Python sees to Ctrl-C. How a
 run is cut into chunks changes no bit of the result.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Callback = Callable[["MLP", EpochInfo], Any]
 MeanLoss = Callable[[Run], float]
 
-_CHUNK_SECONDS = 0.05  # a chunk that took less than half of it is doubled, one that took over twice is halved
+_CHUNK_SECONDS = 0.2  # a chunk that took less than half of it is doubled, one that took over twice is halved
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import itertools
 import mmap
 import sys
 from collections.abc import Callable
@@ -89,6 +90,7 @@ def use_place(place: Place) -> None:
 
 
 _MEMORY = layout.Layout.memory
+_LAYOUT = dict(vars(layout))
 
 # ---- what is computed there
 
@@ -98,7 +100,10 @@ SPECS: tuple[tuple[tuple[int, ...], str, str, str, bool], ...] = (
     ((3, 17, 2), "relu", "sigmoid", "binary_cross_entropy", False),
     ((17, 1, 33), "gelu", "softmax", "mae", True),
     ((8, 16, 64, 3), "elu", "exp", "poisson", True),
+    ((71, 5, 2), "relu", "identity", "mse", False),  # inputs that are long, and so read where they are
+    ((53, 34, 2), "relu", "identity", "mse", False),
 )
+PACKINGS = {"where it pays": (), "everywhere": (("_PANELS_WORTH_PACKING", 1), ("_BYTES_WORTH_PACKING", 0))}
 N = 19
 
 
@@ -163,10 +168,14 @@ def compute(dtypes: list[str], places: list[str]) -> dict[str, list[str]]:
         for sizes, activation, output, loss, input_scale in SPECS
         for dtype in dtypes
     ]
-    found = {}
-    for name in places:
+    found: dict[str, list[str]] = {name: [] for name in places}
+    for name, packing in itertools.product(places, PACKINGS.values()):
         use_place(PLACES[name])
-        found[name] = [results(spec, PLACES[name]) for spec in specs]
+        for constant, value in packing:
+            setattr(layout, constant, value)
+        found[name] += [results(spec, PLACES[name]) for spec in specs]
+        for constant, _ in packing:
+            setattr(layout, constant, _LAYOUT[constant])
     return found
 
 
@@ -205,6 +214,17 @@ def _write_one_more(genuine: Leaf, code: Code, given: Any) -> None:
     genuine.body(code, x, out, n)
 
 
+def _gather_one_more(genuine: Leaf, code: Code, given: Any) -> None:
+    """Read one number further than the last of the rows that are gathered ends."""
+    x, order, size, out, out_row, rows = given
+    genuine.body(code, x, order, code.add(size, 1), out, out_row, rows)
+
+
+def _copy_longer_rows(genuine: Leaf, code: Code, given: Any) -> None:
+    x, x_row, out, out_row, rows, n = given
+    genuine.body(code, x, x_row, out, out_row, rows, code.add(n, 1))
+
+
 def _whole_registers(_: Leaf, code: Code, given: Any) -> None:
     """Read the last register of a row of weights without a mask."""
     Code.load_some = lambda self, pointer, offset, there: self.load(pointer, offset)  # type: ignore[method-assign]  # noqa: ARG005
@@ -227,6 +247,8 @@ _BUGS: dict[str, Callable[[], None]] = {
     "copy reads one more": lambda: _replace("copy", _copy_one_more),
     "copy reads one before": lambda: _replace("copy", _copy_one_before),
     "copy writes one more": lambda: _replace("copy", _write_one_more),
+    "rows that are gathered are one longer": lambda: _replace("gather_rows", _gather_one_more),
+    "rows that are copied are one longer": lambda: _replace("copy_rows", _copy_longer_rows),
     "a row of weights is read in whole registers": lambda: _replace("row_product", _whole_registers),
     "too little memory": _too_little_memory,
 }

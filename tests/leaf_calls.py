@@ -25,6 +25,27 @@ def panel_product(A: Any, places: Any, B: Any, init: Any, C: Any, sizes: Any) ->
 
 
 @exact
+def product_of_packed(A: Any, packed: Any, B: Any, init: Any, C: Any, sizes: Any) -> None:
+    """Write the same for the transpose of an A in rows of so many numbers, which is packed first."""
+    a_row, b_row, init_row, c_row, k, m, vectors = sizes
+    tiles.pack_tiles(pointer(A), a_row, pointer(packed), m, k)
+    a, b, start, c = pointer(packed), pointer(B), pointer(init), pointer(C)
+    tiles.product_of_packed(a, b, b_row, start, init_row, c, c_row, k, m, vectors)
+
+
+@exact
+def pack_rows(A: Any, places: Any, packed: Any, m: int) -> None:
+    """Pack m numbers of rows from anywhere."""
+    tiles.pack_rows(pointer(A), pointer(places), pointer(packed), m, places.size)
+
+
+@exact
+def pack_tiles(A: Any, a_row: int, packed: Any, m: int, k: int) -> None:
+    """Pack m numbers of k rows."""
+    tiles.pack_tiles(pointer(A), a_row, pointer(packed), m, k)
+
+
+@exact
 def row_product(a: Any, W: Any, b: Any, z: Any, k: int, size: int) -> None:
     """Write z = b + a W."""
     tiles.row_product(pointer(a), pointer(W), pointer(b), pointer(z), k, size)
@@ -60,6 +81,24 @@ def transpose(w: Any, w_row: int, m: int, vectors: int, t: Any, t_row: int) -> N
 def copy(x: Any, start: int, out: Any, out_start: int, n: int) -> None:
     """Copy n numbers from a place to a place."""
     passes.copy(ahead(pointer(x), start), ahead(pointer(out), out_start), n)
+
+
+@exact
+def copy_rows(x: Any, x_row: int, out: Any, out_row: int, rows: int, n: int) -> None:
+    """Copy rows of n numbers."""
+    passes.copy_rows(pointer(x), x_row, pointer(out), out_row, rows, n)
+
+
+@exact
+def gather_rows(x: Any, order: Any, size: int, out: Any, out_row: int) -> None:
+    """Copy rows of so many numbers in an order."""
+    passes.gather_rows(pointer(x), pointer(order), size, pointer(out), out_row, order.size)
+
+
+@exact
+def sums_of_rows(x: Any, x_row: int, init: Any, out: Any, rows: int, vectors: int) -> None:
+    """Write sums of columns."""
+    passes.sums_of_rows(pointer(x), x_row, pointer(init), pointer(out), rows, vectors)
 
 
 @exact

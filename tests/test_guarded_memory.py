@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="pages are protected 
 def test_everything_is_computed_within_its_arrays() -> None:
     """Data, parameters, gradients, states, outputs and working memory, before a protected page and after one."""
     found = processes.call(guarded.compute, ["float32", "float64"], list(guarded.PLACES))
-    assert len(found["anywhere"]) == 2 * len(guarded.SPECS)
+    assert len(found["anywhere"]) == 2 * len(guarded.SPECS) * len(guarded.PACKINGS)
     assert found["before"] == found["after"] == found["anywhere"]
 
 

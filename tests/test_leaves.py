@@ -80,13 +80,31 @@ def test_panel_products_are_exact(dtype: str, vectors: int) -> None:
 
 
 @both_dtypes
-def test_a_product_reads_one_number_over_and_over(dtype: str) -> None:
-    """Both strides of A are 0 where the bias's gradient is summed: A is a single one."""
-    width = lanes_of(dtype)
-    B, C = np.arange(5.0 * width).astype(dtype), np.full(width, np.nan, dtype)
-    one, zeros = np.ones(1, dtype), np.zeros(width, dtype)
-    leaf_calls.panel_product(one, (0, 0, 0), B, zeros, C, (width, 0, width, 5, 1, 1))
-    assert np.array_equal(C, B.reshape(5, width).sum(axis=0))
+@pytest.mark.parametrize("vectors", [n for n in TILE.rows if n <= TILE.vectors])
+def test_products_of_packed_numbers_are_exact(dtype: str, vectors: int) -> None:
+    """For every way of sharing rows out among tiles; the numbers are packed from within longer rows, and no others."""
+    width = vectors * lanes_of(dtype)
+    for m, k in itertools.product(range(1, 4 * TILE.rows[TILE.vectors][0]), (1, 2, 5)):
+        generator = np.random.default_rng((m, k))
+        A, B, init = (whole(generator, dtype, *shape) for shape in ((m, k), (k, width), (m, width)))
+        packed, C = np.full(m * k + 1, np.nan, dtype), np.full(m * (width + 3), np.nan, dtype)
+        sizes = (m + 2, width + 1, width + 7, width + 3, k, m, vectors)
+        rows = spread(A.T, m + 2)
+        leaf_calls.product_of_packed(rows, packed, spread(B, width + 1), spread(init, width + 7), C, sizes)
+        assert np.array_equal(C, spread(init + A @ B, width + 3), equal_nan=True), (m, k)
+        assert sorted(packed[:-1]) == sorted(A.ravel())
+        assert np.isnan(packed[-1])
+
+
+@both_dtypes
+def test_rows_from_anywhere_are_packed_as_others_are(dtype: str) -> None:
+    A, order = whole(np.random.default_rng(0), dtype, 4, 37), np.array([3, 1, 1, 0, 2], np.int64)
+    for m in range(1, 38):
+        found, expected = (np.full(5 * m + 1, np.nan, dtype) for _ in range(2))
+        leaf_calls.pack_rows(A, order * 37, found, m)
+        leaf_calls.pack_tiles(A[order], 37, expected, m, 5)
+        assert np.array_equal(found, expected, equal_nan=True)
+        assert not np.isnan(found[:-1]).any()
 
 
 @both_dtypes
@@ -214,6 +232,40 @@ def test_copies_are_exact(dtype: str) -> None:
         expected = np.full_like(out, np.nan)
         expected[out_start : out_start + n] = x[start : start + n]
         assert np.array_equal(out, expected, equal_nan=True), (n, start, out_start)
+
+
+@both_dtypes
+def test_copies_of_rows_are_exact(dtype: str) -> None:
+    lanes = lanes_of(dtype)
+    for rows, n in itertools.product((1, 2, 5), range(1, 3 * lanes + 2)):
+        x, out = whole(np.random.default_rng(n), dtype, rows, n), np.full(rows * (n + 1) + 1, np.nan, dtype)
+        leaf_calls.copy_rows(spread(x, n + 2), n + 2, out, n + 1, rows, n)
+        assert np.array_equal(out[:-1], spread(x, n + 1), equal_nan=True), (rows, n)
+        assert np.isnan(out[-1])
+
+
+@both_dtypes
+def test_gathered_rows_are_exact(dtype: str) -> None:
+    order = np.array([3, 0, 3, 1], np.int64)
+    for size in range(1, 3 * lanes_of(dtype) + 2):
+        x, out = whole(np.random.default_rng(size), dtype, 4, size), np.full(4 * (size + 2) + 1, np.nan, dtype)
+        leaf_calls.gather_rows(x, order, size, out, size + 2)
+        assert np.array_equal(out[:-1], spread(x[order], size + 2), equal_nan=True), size
+        assert np.isnan(out[-1])
+
+
+@both_dtypes
+def test_sums_of_rows_are_exact(dtype: str) -> None:
+    """Of as many rows as are added at once, some more, and fewer; added to what there is, or to zeros."""
+    lanes = lanes_of(dtype)
+    for vectors, rows in itertools.product((1, 2, 3), range(1, 10)):
+        generator, width = np.random.default_rng(rows), vectors * lanes
+        x, init = whole(generator, dtype, rows, width), whole(generator, dtype, width)
+        out = np.full(width + 1, np.nan, dtype)
+        leaf_calls.sums_of_rows(spread(x, width + 3), width + 3, init, out, rows, vectors)
+        assert np.array_equal(out, np.append(init + x.sum(axis=0), np.array(np.nan, dtype)), equal_nan=True)
+        leaf_calls.sums_of_rows(spread(x, width + 3), width + 3, out, out, rows, vectors)  # in place
+        assert np.array_equal(out[:-1], init + 2 * x.sum(axis=0))
 
 
 # ---- dropout

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # Offsets are in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(31))
+_codes: Any = map(np.int64, range(35))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -39,6 +39,12 @@ _codes: Any = map(np.int64, range(31))
     SOFTMAX_DELTA_COLUMNS,  # a, y, delta, rows, size, column, linked
     SUMS_OF_COLUMNS,  # x, rows, size, column, init, init_row, sums, out
     GATHER,  # first row of the batch, rows, out, out_row: copies X of samples
+    PACK,  # a, a_row, out, size, rows: some columns of rows, for the products that follow
+    PACK_INPUTS,  # column, place of the first row, out, size, rows: the same of X
+    OF_PACKED,  # a, b, b_row, init, init_row, c, c_row, k, m, vectors
+    SUMS_OF_ROWS,  # x, x_row, init, out, rows, vectors
     MULTIPLY_ROWS,  # rows, factors, out, number of rows, row, size
 ) = _codes
 WIDTH = 13
+
+Call = tuple[Any, ...]  # one of them and its arguments

@@ -19,7 +19,16 @@ from fastmlp.backends.numba.simd import library, outputs, passes
 from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
-from fastmlp.backends.numba.simd.tiles import panel_product, product_of_rows, product_over_rows, row_product, transpose
+from fastmlp.backends.numba.simd.tiles import (
+    pack_rows,
+    pack_tiles,
+    panel_product,
+    product_of_packed,
+    product_of_rows,
+    product_over_rows,
+    row_product,
+    transpose,
+)
 from fastmlp.optimizers import N_COEFFICIENTS
 
 _PRODUCT, _ACTIVATE, _DERIVATIVE, _SOFTMAX = codes.PRODUCT, codes.ACTIVATE, codes.DERIVATIVE, codes.SOFTMAX
@@ -34,6 +43,8 @@ _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
     *(codes.PENALISE, codes.HAND_OUT),
 )
 _GATHER, _MULTIPLY_ROWS = codes.GATHER, codes.MULTIPLY_ROWS
+_PACK, _PACK_INPUTS, _OF_PACKED = codes.PACK, codes.PACK_INPUTS, codes.OF_PACKED
+_SUMS_OF_ROWS = codes.SUMS_OF_ROWS
 _WIDTH = codes.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
@@ -89,6 +100,10 @@ def perform(  # noqa: PLR0915  one branch a call
                     product_of_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
                 else:
                     product_over_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
+            elif code == _OF_PACKED:
+                a, b, init = ahead(values, call[1]), ahead(values, call[2]), ahead(values, call[4])
+                c = ahead(values, call[6])
+                product_of_packed(a, b, call[3], init, call[5], c, call[7], call[8], call[9], call[10])
             elif code in (_DOTS, _DOTS_TO_COLUMNS):
                 a, w, init, c = (
                     ahead(values, call[1]),
@@ -189,9 +204,16 @@ def perform(  # noqa: PLR0915  one branch a call
                 if trainee.rows.size:
                     hand_out(call, values, ahead(pointer(trainee.rows), (steps.starts[number] + call[6]) * call[5]))
             elif code == _GATHER:
-                first = steps.starts[number] + call[1]
-                for i in range(call[2]):
-                    passes.copy(ahead(X, steps.order[first + i] * n_in), ahead(values, call[3] + i * call[4]), n_in)
+                order = ahead(pointer(steps.order), steps.starts[number] + call[1])
+                passes.gather_rows(X, order, n_in, ahead(values, call[3]), call[4], call[2])
+            elif code == _SUMS_OF_ROWS:
+                x, init, out = ahead(values, call[1]), ahead(values, call[3]), ahead(values, call[4])
+                passes.sums_of_rows(x, call[2], init, out, call[5], call[6])
+            elif code == _PACK:
+                pack_tiles(ahead(values, call[1]), call[2], ahead(values, call[3]), call[4], call[5])
+            elif code == _PACK_INPUTS:
+                a, places = ahead(X, call[1]), ahead(pointer(memory.places), call[2])
+                pack_rows(a, places, ahead(values, call[3]), call[4], call[5])
             elif code == _MULTIPLY_ROWS:
                 for i in range(call[4]):
                     row_start = i * call[5]

@@ -39,6 +39,12 @@ _FEWEST_BLOCK_ROWS = 512  # below them products would read the weights too often
 _SPREAD_BYTES = 512
 _EVEN_ROWS = 8  # in whose multiples stripes are made as large as each other
 _CHUNK_ROWS = 48  # of a panel, whose gradient is used as soon as it is there: a whole number of tiles and registers
+_PANELS_WORTH_PACKING = 4  # of a layer: so often is what has been packed read
+_BYTES_WORTH_PACKING = 64 * 1024  # of a layer's inputs: twice a first-level cache
+_PACKED_BYTES = 160 * 1024
+_GATHERED_BYTES = 128  # of a row of X, for each panel of the first layer that is multiplied with it
+_HEAVY_BYTES = 512 * 1024  # of weights, which do not stay in a small second-level cache:
+_ROWS_IF_HEAVY = 48  # so that many rows are multiplied with what has been fetched
 
 
 class Memory(NamedTuple):
@@ -111,6 +117,8 @@ class Layer:
     panels: list[Panel]
     transposed_panels: list[Panel]
     bias: int  # of a narrow layer, their offset in a part
+    chunk_rows: int  # of a panel, see `_CHUNK_ROWS`
+    is_packed: bool  # whether the inputs that a chunk's gradient is made of are laid side by side first
     z: int = 0
     a: int = 0
     dropped: int = 0
@@ -186,10 +194,10 @@ class Layout:
         self, spec: NetworkSpec, n_rows: int, *, training: bool, has_inputs: bool = False, n_threads: int = 1
     ) -> None:
         self.spec, self._training, self.has_inputs, self.n_threads = spec, training, has_inputs, n_threads
+        self._served: dict[int, bool] = {}  # what `serves` has answered: a fit asks again and again
         self._unit, self._size = ALIGNMENT // np.dtype(spec.dtype).itemsize, 0
         self.lanes = lanes(spec.dtype)
         self.panel_width = host().tile.vectors * self.lanes
-        self.chunk_rows, self.chunk_size = _CHUNK_ROWS, (_CHUNK_ROWS + 1) * self.panel_width
         self.stripe_rows, self.block_rows = _rows_at_once(spec, n_rows, training=training)
         if _has_columns(spec, spec.n_layers - 1):  # no register of a column is of two stripes, or of two blocks
             self.stripe_rows, self.block_rows = (padded(n, spec.dtype) for n in (self.stripe_rows, self.block_rows))
@@ -200,23 +208,29 @@ class Layout:
         )
         self.loss_case, self.is_linked = loss_case(LOSS_CODES[spec.loss], int(spec.is_linked)), int(spec.is_linked)
         self.layers, n_weights, n_transposed = self._make_layers()
+        self.chunk_size = (max(layer.chunk_rows for layer in self.layers) + 1) * self.panel_width
+        self.packed_size = max(self.block_rows * layer.chunk_rows * layer.is_packed for layer in self.layers)
         self.is_scaled, self.input_scale = spec.input_scale, n_weights  # behind the layers, in each part
         n_weights += self.layers[0].in_row if self.is_scaled else 0
         self.weights, self.transposed = self._reserve(n_weights), self._reserve(n_transposed)
-        self.zeros, self.one = self._reserve(self.panel_width), self._reserve(1)
+        self.zeros = self._reserve(self.panel_width)
         self.first_state, self.second_state = (self._reserve(n_weights) if training else 0 for _ in range(2))
         self.numbers = self._reserve(self.layers[-1].row)
         self.y = self._reserve(self.layers[-1].size(self.block_rows))
         self.gradient = self._reserve(n_weights if training else 0)  # untouched where each chunk is used at once
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
+        self.packed = self._reserve(n_threads * self.packed_size if training else 0)
         self.sums = self._reserve(self.layers[-1].fan_out * self.lanes if self.layers[-1].is_in_columns else 0)
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
         for layer in self.layers:
             self._place_rows(layer)
         self.input_stride = _spread(self.layers[0].in_row, spec.dtype)
-        n_inputs = self.block_rows * self.input_stride if self.is_scaled else 0
-        self.samples, self.inputs = self._reserve(n_inputs), self._reserve(n_inputs)  # before and after the scale
-        self.slopes = self._reserve(n_inputs if training else 0)
+        self.is_gathered = self.is_scaled or (training and self._is_worth_gathering())
+        n_inputs = self.block_rows * self.input_stride
+        self.inputs = self.samples = self._reserve(n_inputs if self.is_gathered else 0)
+        if self.is_scaled:
+            self.inputs = self._reserve(n_inputs)  # what becomes of the samples
+        self.slopes = self._reserve(n_inputs if self.is_scaled and training else 0)
 
     def _make_layers(self) -> tuple[list[Layer], int, int]:
         """Return the layers, and how large all weights and all transposed copies are."""
@@ -234,14 +248,33 @@ class Layout:
                 transposed_panels = _panels(in_row, row, *shape, transposed)
                 transposed += in_row * row
             bias = start + fan_out * in_row if is_narrow else 0
+            chunks = (_CHUNK_ROWS, False) if is_narrow else self._chunks_of(fan_in, len(panels))
             layers.append(
                 Layer(
                     *(number, fan_in, fan_out, row, *steps, in_row, ACTIVATION_CODES[name]),
-                    *(name == SOFTMAX, name == "identity", is_narrow, panels, transposed_panels, bias),
+                    *(name == SOFTMAX, name == "identity", is_narrow, panels, transposed_panels, bias, *chunks),
                 )
             )
             start += fan_out * in_row + row if is_narrow else (fan_in + 1) * row
         return layers, start, transposed
+
+    def _chunks_of(self, fan_in: int, n_panels: int) -> tuple[int, bool]:
+        """Return how many rows of a layer's panels are a chunk, and whether their inputs are packed.
+
+        Read where they are, they come from another page for each row of the batch, and for each panel again.
+        """
+        column_bytes = self.block_rows * np.dtype(self.spec.dtype).itemsize
+        if n_panels < _PANELS_WORTH_PACKING or column_bytes * fan_in < _BYTES_WORTH_PACKING:
+            return _CHUNK_ROWS, False
+        return (2 if column_bytes * 2 * _CHUNK_ROWS <= _PACKED_BYTES else 1) * _CHUNK_ROWS, True
+
+    def _is_worth_gathering(self) -> bool:
+        """Return whether a batch's X are copied to where they lie side by side.
+
+        Products that read them where they are miss a page for each row and panel; a long row is read for long.
+        """
+        row_bytes = self.spec.n_inputs * np.dtype(self.spec.dtype).itemsize
+        return row_bytes < _GATHERED_BYTES * len(self.layers[0].panels)
 
     def _reserve(self, size: int) -> int:
         start = self._size
@@ -262,9 +295,10 @@ class Layout:
         """Return whether batches of so many rows fit; they are split as with a layout made for them."""
         if n_threads > self.n_threads:
             return False
-        return (
-            n_rows <= self.block_rows or _rows_at_once(self.spec, n_rows, training=self._training)[1] <= self.block_rows
-        )
+        if n_rows not in self._served:
+            blocks = _rows_at_once(self.spec, n_rows, training=self._training)[1]
+            self._served[n_rows] = min(n_rows, blocks) <= self.block_rows
+        return self._served[n_rows]
 
     def stripes(self, n: int) -> list[tuple[int, int]]:
         """Return the stripes of n rows of a block, (first row, rows): as long, and as many for each of two threads."""
@@ -285,7 +319,6 @@ class Layout:
     def memory(self) -> Memory:
         """Return memory for it."""
         values = aligned(self._size, self.spec.dtype)
-        values[self.one] = 1.0
         values[self.numbers : self.numbers + self.spec.n_outputs] = self.spec.loss_numbers
         stripes = len(self.stripes(self.block_rows))
         places, meeting = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS))
@@ -305,8 +338,10 @@ class Layout:
 
     def unpack(self, memory: Memory, start: int, flat: Array) -> None:
         """Write what lies in a part, in panels, to a vector in the order of the parameters."""
-        for first, step, place, n, _ in self.moves.tolist():
-            flat[first : first + n * step : step] = memory.values[start + place : start + place + n]
+        for first, step, flat_row, place, row, n_rows, n, _ in self.moves.tolist():
+            for i in range(n_rows):
+                target, own = first + i * flat_row, start + place + i * row
+                flat[target : target + n * step : step] = memory.values[own : own + n]
 
     @cached_property
     def answering(self) -> Array:
@@ -333,27 +368,27 @@ class Layout:
 
     @cached_property
     def moves(self) -> Array:
-        """What lies where: rows (in the flat parameters, step there, in a part, how many numbers, with padding).
+        """What lies where, some rows of numbers each time.
 
-        One for each row of each panel.
+        (place in the flat parameters, from number to number and from row to row there, place in a part, from row to row
+        there, rows, numbers of a row, the same with padding).
         """
-        rows, flat = [], 0
+        moves, flat = [], 0
         for layer in self.layers:
-            bias = flat + layer.fan_in * layer.fan_out
+            fan_in, fan_out, bias = layer.fan_in, layer.fan_out, flat + layer.fan_in * layer.fan_out
             if layer.is_narrow:
-                start, sizes = layer.panels[0].start, (layer.fan_in, layer.in_row)
-                rows += [(flat + j, layer.fan_out, start + j * layer.in_row, *sizes) for j in range(layer.fan_out)]
-                rows.append((bias, 1, layer.bias, layer.fan_out, layer.row))
-            else:
+                start, in_row = layer.panels[0].start, layer.in_row
+                moves.append((flat, fan_out, 1, start, in_row, fan_out, fan_in, in_row))
+                moves.append((bias, 1, fan_out, layer.bias, layer.row, 1, fan_out, layer.row))
+            else:  # the biases lie behind the weights in both
                 for panel in layer.panels:
-                    size = min(panel.width, layer.fan_out - panel.column)
-                    for k in range(layer.fan_in + 1):
-                        place = panel.start + k * panel.row
-                        rows.append((flat + k * layer.fan_out + panel.column, 1, place, size, panel.width))
-            flat = bias + layer.fan_out
+                    sizes = fan_in + 1, min(panel.width, fan_out - panel.column), panel.width
+                    moves.append((flat + panel.column, 1, fan_out, panel.start, panel.row, *sizes))
+            flat = bias + fan_out
         if self.is_scaled:
-            rows.append((flat, 1, self.input_scale, self.spec.n_inputs, self.layers[0].in_row))
-        return np.array(rows, np.int64)
+            n = self.spec.n_inputs
+            moves.append((flat, 1, n, self.input_scale, n, 1, n, self.layers[0].in_row))
+        return np.array(moves, np.int64)
 
 
 def _rows_at_once(spec: NetworkSpec, n_rows: int, *, training: bool) -> tuple[int, int]:
@@ -364,5 +399,7 @@ def _rows_at_once(spec: NetworkSpec, n_rows: int, *, training: bool) -> tuple[in
     if _has_columns(spec, spec.n_layers - 1):
         unit = math.lcm(unit, lanes(spec.dtype))  # and of a column's registers
     stripe = max(unit, min(192, _STRIPE_BYTES // row_bytes // unit * unit))
+    if sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * np.dtype(spec.dtype).itemsize > _HEAVY_BYTES:
+        stripe = max(stripe, _ROWS_IF_HEAVY // unit * unit)
     block = max(_FEWEST_BLOCK_ROWS, _BLOCK_BYTES // row_bytes) if training else stripe
     return min(stripe, n_rows), min(block, n_rows)

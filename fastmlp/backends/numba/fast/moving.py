@@ -15,26 +15,31 @@ from fastmlp.backends.numba.simd.leaf import ahead, pointer
 def pack(moves: Any, flat: Any, values: Any) -> None:
     """Lay parameters, or an optimizer's states, out in panels; padding is zero again, whatever is left there."""
     for i in range(moves.shape[0]):
-        source, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
-        if n < moves[i, 4]:
-            passes.fill(own, moves[i, 4], 0.0)
+        source, step, source_row = ahead(flat, moves[i, 0]), moves[i, 1], moves[i, 2]
+        own, own_row, rows, n = ahead(values, moves[i, 3]), moves[i, 4], moves[i, 5], moves[i, 6]
+        if n < moves[i, 7]:
+            for j in range(rows):
+                passes.fill(ahead(own, j * own_row), moves[i, 7], 0.0)
         if step == 1:
-            passes.copy(source, own, n)
+            passes.copy_rows(source, source_row, own, own_row, rows, n)
         else:
-            for k in range(n):
-                own[k] = source[k * step]
+            for j in range(rows):
+                for k in range(n):
+                    own[j * own_row + k] = source[j * source_row + k * step]
 
 
 @exact
 def unpack(moves: Any, values: Any, flat: Any) -> None:
     """Write what lies in panels back."""
     for i in range(moves.shape[0]):
-        target, step, own, n = ahead(flat, moves[i, 0]), moves[i, 1], ahead(values, moves[i, 2]), moves[i, 3]
+        target, step, target_row = ahead(flat, moves[i, 0]), moves[i, 1], moves[i, 2]
+        own, own_row, rows, n = ahead(values, moves[i, 3]), moves[i, 4], moves[i, 5], moves[i, 6]
         if step == 1:
-            passes.copy(own, target, n)
+            passes.copy_rows(own, own_row, target, target_row, rows, n)
         else:
-            for k in range(n):
-                target[k * step] = own[k]
+            for j in range(rows):
+                for k in range(n):
+                    target[j * target_row + k * step] = own[j * own_row + k]
 
 
 # ---- samples, into blocks and out of them

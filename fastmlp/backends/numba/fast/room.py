@@ -8,8 +8,9 @@ import numpy as np
 
 from fastmlp.backends.base import Indices
 from fastmlp.backends.numba.calls import Key, Steps, frozen, stripes
+from fastmlp.backends.numba.fast.codes import Call
 from fastmlp.backends.numba.fast.layout import Layout, Network
-from fastmlp.backends.numba.fast.program import Call, Writer, assemble
+from fastmlp.backends.numba.fast.program import Writer, assemble
 from fastmlp.groups import ONE_GROUP, ParameterGroups
 from fastmlp.parameters import Array
 from fastmlp.spec import NetworkSpec

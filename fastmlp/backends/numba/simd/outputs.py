@@ -135,35 +135,49 @@ def scale_columns(code: Code, delta: Any, shares: Any, rows: Any, size: Any, col
 
 @leaf("vv iii i")
 def softmax(code: Code, z: Any, a: Any, rows: Any, size: Any, width: Any, logarithm: Any) -> None:
-    """Write softmax of the rows of z to a, and make z its logarithm where that is not 0."""
-    f, lanes = formulas(code.kind.dtype), code.kind.lanes
-    register = partial(cgutils.alloca_once, code.builder, code.kind.vector)
-    tops, sums = register(), register()
-    with code.loop(rows) as i:
-        start = code.mul(i, width)
-        code.builder.store(code.lanes(-math.inf).value, tops)
-        with code.loop(width, lanes) as j:
-            own = where(code.below(code.sub(size, j)), code.load(z, code.add(start, j)), -math.inf)
-            so_far = code.lanes(code.builder.load(tops))
-            code.builder.store(where(own > so_far, own, so_far).value, tops)
-        top = code.lanes(code.builder.load(tops)).maximum()  # NaN need not be: its power is NaN, and so is their sum
-        code.builder.store(code.lanes(0.0).value, sums)
-        with code.loop(width, lanes) as j:
-            at = code.add(start, j)
-            below_top = code.load(z, at) - top
-            power = where(code.below(code.sub(size, j)), f.exp(below_top), 0.0)
-            code.store(below_top, z, at)
-            code.store(power, a, at)
-            code.builder.store((code.lanes(code.builder.load(sums)) + power).value, sums)
-        total = code.splat(code.lanes(code.builder.load(sums)).sum())
-        with code.loop(width, lanes) as j:
-            at = code.add(start, j)
-            code.store(code.load(a, at) / total, a, at)
-        with code.builder.if_then(code.builder.icmp_signed("!=", logarithm, code.whole(0))):
-            log_total = f.log(total)
+    """Write softmax of the rows of z to a, and make z its logarithm where that is not 0.
+
+    As many rows as a register has lanes take each step together: they need not wait for one another's results, and
+    one register holds the logarithms of all their sums.
+    """
+    f, lanes, builder = formulas(code.kind.dtype), code.kind.lanes, code.builder
+    so_far, totals = (cgutils.alloca_once(builder, code.kind.vector) for _ in range(2))
+    total_of = builder.bitcast(totals, code.kind.scalar.as_pointer())
+
+    with code.loop(rows, lanes) as first:
+        count = code.least(code.sub(rows, first), lanes)
+        with code.loop(count) as row:
+            start = code.mul(code.add(first, row), width)
+            code.store(code.lanes(-math.inf), so_far)
+            with code.loop(width, lanes) as j:
+                own = where(code.below(code.sub(size, j)), code.load(z, code.add(start, j)), -math.inf)
+                code.store(where(own > code.load(so_far), own, code.load(so_far)), so_far)
+            top = code.load(so_far).maximum()  # NaN need not be: its power is NaN, and so is their sum
             with code.loop(width, lanes) as j:
                 at = code.add(start, j)
-                code.store(code.load(z, at) - log_total, z, at)
+                code.store(code.load(z, at) - top, z, at)
+        code.store(code.lanes(1.0), totals)
+        with code.loop(count) as row:
+            start = code.mul(code.add(first, row), width)
+            code.store(code.lanes(0.0), so_far)
+            with code.loop(width, lanes) as j:
+                at = code.add(start, j)
+                power = where(code.below(code.sub(size, j)), f.exp(code.load(z, at)), 0.0)
+                code.store(power, a, at)
+                code.store(code.load(so_far) + power, so_far)
+            builder.store(code.load(so_far).sum(), code.at(total_of, row))
+        with code.loop(count) as row:
+            start, total = code.mul(code.add(first, row), width), code.splat(code.scalar(total_of, row))
+            with code.loop(width, lanes) as j:
+                at = code.add(start, j)
+                code.store(code.load(a, at) / total, a, at)
+        with builder.if_then(builder.icmp_signed("!=", logarithm, code.whole(0))):
+            code.store(f.log(code.load(totals)), totals)
+            with code.loop(count) as row:
+                start, log_total = code.mul(code.add(first, row), width), code.splat(code.scalar(total_of, row))
+                with code.loop(width, lanes) as j:
+                    at = code.add(start, j)
+                    code.store(code.load(z, at) - log_total, z, at)
 
 
 @leaf("vv iii i")

@@ -138,6 +138,30 @@ def add_scaled(code: Code, out: Any, x: Any, n: Any, factor: Any) -> None:
         code.store(code.load(out, i) + code.splat(factor) * code.load(x, i), out, i)
 
 
+# ---- sums
+
+
+_SUMS_AT_ONCE = (4, 2, 1)  # registers: additions to one would wait for each other
+
+
+@leaf("v i vv ii")
+def sums_of_rows(code: Code, x: Any, x_row: Any, init: Any, out: Any, rows: Any, vectors: Any) -> None:
+    """Write the sums of columns of rows, of so many registers each, to `out`, from those at `init` upwards."""
+    done: Any = code.whole(0)
+    for count in _SUMS_AT_ONCE:
+        stop = code.add(done, code.mul(code.builder.sdiv(code.sub(vectors, done), code.whole(count)), count))
+        with code.loop(stop, count, done) as j:
+            columns = [code.mul(code.add(j, step), code.kind.lanes) for step in range(count)]
+            sums = [cgutils.alloca_once_value(code.builder, code.load(init, column).value) for column in columns]
+            with code.loop(rows) as i:
+                row = code.at(x, code.mul(i, x_row))
+                for own, column in zip(sums, columns, strict=True):
+                    code.store(code.load(own) + code.load(row, column), own)
+            for own, column in zip(sums, columns, strict=True):
+                code.store(code.load(own), out, column)
+        done = stop
+
+
 # ---- sums in float64
 
 
@@ -180,12 +204,35 @@ def sum_of_squares(code: Code, x: Any, n: Any) -> Any:
 @leaf("vv i")
 def copy(code: Code, x: Any, out: Any, n: Any) -> None:
     """Copy n numbers, any number of them; not one beyond them is read or written."""
-    lanes = code.kind.lanes
-    whole = code.sub(n, code.builder.srem(n, code.whole(lanes)))
-    with code.loop(whole, lanes) as i:
-        code.store(code.load(x, i), out, i)
-    with code.loop(n, 1, whole) as i:
-        code.builder.store(code.scalar(x, i), code.at(out, i))
+    _copy(code, x, out, n)
+
+
+@leaf("v i v i ii")
+def copy_rows(code: Code, x: Any, x_row: Any, out: Any, out_row: Any, rows: Any, n: Any) -> None:
+    """Copy rows of n numbers; from row to row it is so many numbers."""
+    with code.loop(rows) as i:
+        _copy(code, code.at(x, code.mul(i, x_row)), code.at(out, code.mul(i, out_row)), n)
+
+
+@leaf("v q i v ii")
+def gather_rows(code: Code, x: Any, order: Any, size: Any, out: Any, out_row: Any, rows: Any) -> None:
+    """Copy rows of x, of so many numbers each, in an order."""
+    with code.loop(rows) as i:
+        row = code.mul(code.scalar(order, i), size)
+        _copy(code, code.at(x, row), code.at(out, code.mul(i, out_row)), size)
+
+
+def _copy(code: Code, x: Any, out: Any, n: Any) -> None:
+    """Copy n numbers by registers, the last of which overlaps the one before; or, if they are fewer, one by one."""
+    lanes, builder = code.kind.lanes, code.builder
+    with builder.if_else(builder.icmp_signed(">=", n, code.whole(lanes))) as (many, few):
+        with many:
+            last = code.sub(n, lanes)
+            with code.loop(last, lanes) as i:
+                code.store(code.load(x, i), out, i)
+            code.store(code.load(x, last), out, last)
+        with few, code.loop(n) as i:
+            builder.store(code.scalar(x, i), code.at(out, i))
 
 
 @leaf("v i f")

@@ -97,7 +97,8 @@ class Tile:
     vectors : int
         The most vectors in a row: so wide are the panels in which weights are stored.
     rows : dict of int to tuple of int
-        For each number of vectors, the heights of the kernels, in falling order down to 1.
+        For each number of vectors, the heights of the kernels, in falling order down to 1. If the second is one less
+        than the first, rows are shared out between these two where that leaves none over.
     """
 
     vectors: int
@@ -107,7 +108,7 @@ class Tile:
 # 24 of 32 registers hold sums, or 12 of 16: the others the vectors of B and, where the processor cannot multiply with
 # a number in memory, one of A. With fewer sums than 8 the units would wait for one another's results.
 _TILE_OF_32 = Tile(4, {1: (8, 4, 2, 1), 2: (8, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1)})
-_TILE_OF_16 = Tile(2, {1: (8, 4, 2, 1), 2: (6, 4, 2, 1)})
+_TILE_OF_16 = Tile(2, {1: (8, 4, 2, 1), 2: (6, 5, 4, 2, 1)})
 _TILE_OF_SCALARS = Tile(2, {1: (4, 2, 1), 2: (4, 2, 1)})
 
 

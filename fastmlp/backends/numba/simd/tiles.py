@@ -8,7 +8,7 @@ whichever rows are computed beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -29,9 +29,22 @@ class _Matrix:
     step: Any
     table: Any = None
 
-    def from_row(self, code: Code, first: Any) -> _Matrix:
-        """Return the same without the rows before one."""
+    def of_tile(self, code: Code, first: Any, height: int) -> _Matrix:  # noqa: ARG002
+        """Return what a tile reads: rows from one on, so many."""
         return replace(self, head=lambda inner, row: self.head(inner, code.add(first, row)))
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A, an m x k matrix, as `pack_tiles` lays it out: tile by tile, each with what it reads at once side by side."""
+
+    start: Any
+    k: Any
+
+    def of_tile(self, code: Code, first: Any, height: int) -> _Matrix:
+        """Return what a tile reads."""
+        tile = code.at(self.start, code.mul(first, self.k))
+        return _Matrix(lambda inner, row: inner.at(tile, row), code.whole(height))
 
 
 def _tile(code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, ...]) -> None:
@@ -78,28 +91,50 @@ def fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
     return Lanes(a.builder, a.kind, intrinsic_call(a.builder, f"fmuladd.{a.kind.suffix}", a.value, b.value, c))
 
 
-def _rows(code: Code, vectors: int, m: Any, A: _Matrix, operands: tuple[Any, ...]) -> None:
+def _rows(code: Code, vectors: int, m: Any, A: _Matrix | _Packed, operands: tuple[Any, ...]) -> None:
     """Write the loops over the rows of a panel: tiles of full height, then of the smaller ones."""
     b, b_row, init, init_row, c, c_row, k = operands
-    done: Any = code.whole(0)
-    for height in code.tile.rows[vectors]:
-        stop = code.add(done, code.mul(code.builder.sdiv(code.sub(m, done), code.whole(height)), height))
-        with code.loop(stop, height, done) as i:
+    for height, start, stop in _heights(code, code.tile.vectors if isinstance(A, _Packed) else vectors, m):
+        with code.loop(stop, height, start) as i:
             starts = code.at(init, code.mul(i, init_row)), init_row, code.at(c, code.mul(i, c_row)), c_row
-            _tile(code, height, vectors, A.from_row(code, i), (b, b_row, *starts, k))
+            _tile(code, height, vectors, A.of_tile(code, i, height), (b, b_row, *starts, k))
+
+
+def _heights(code: Code, vectors: int, m: Any) -> Iterator[tuple[int, Any, Any]]:
+    """Yield each height of tiles, the first of m rows that they take, and the one behind the last."""
+    done: Any = code.whole(0)
+    heights = code.tile.rows[vectors]
+    for height in heights:
+        rest = code.sub(m, done)
+        if height - 1 == heights[1]:
+            rest = code.sub(rest, _left_to_the_next(code, m, height))
+        stop = code.add(done, code.mul(code.builder.sdiv(rest, code.whole(height)), height))
+        yield height, done, stop
         done = stop
 
 
-def _product(code: Code, n_of_a: int, matrix: Callable[..., _Matrix], arguments: tuple[Any, ...]) -> None:
+def _left_to_the_next(code: Code, m: Any, height: int) -> Any:
+    """Return how many of m rows go to tiles one row lower, so that tiles of the two heights take all of them.
+
+    16 rows are 6 + 5 + 5 then, not 6 + 6 + 4: a tile of few sums takes as long as one of more.
+    """
+    full = code.whole(height)
+    missing = code.builder.srem(code.sub(full, code.builder.srem(m, full)), full)
+    rows = code.mul(missing, height - 1)
+    return code.builder.select(code.builder.icmp_signed("<=", rows, m), rows, code.whole(0))
+
+
+def _product(code: Code, n_of_a: int, matrix: Callable[..., _Matrix | _Packed], arguments: tuple[Any, ...]) -> None:
     """Write a product of one panel, a function of its own for each number of vectors.
 
-    Together, compilers run out of registers for addresses. The first `n_of_a` arguments are A, as `matrix` takes them.
+    Together, compilers run out of registers for addresses. The first `n_of_a` arguments are A, as `matrix` takes them
+    and k.
     """
     *operands, m, vectors = arguments
 
     def write(n: int) -> None:
         def rows(inner: Code, m: Any, *own: Any) -> None:
-            _rows(inner, n, m, matrix(*own[:n_of_a]), own[n_of_a:])
+            _rows(inner, n, m, matrix(*own[:n_of_a], own[-1]), own[n_of_a:])
 
         code.call(f"rows_of_{n}", rows, m, *operands)
 
@@ -124,7 +159,7 @@ def panel_product(code: Code, *arguments: Any) -> None:
         All at least 1; `vectors` at most those of a panel (`registers.Tile`).
     """
 
-    def matrix(a: Any, a_row: Any, a_column: Any) -> _Matrix:
+    def matrix(a: Any, a_row: Any, a_column: Any, _: Any) -> _Matrix:
         return _Matrix(lambda inner, row: inner.at(a, inner.mul(row, a_row)), a_column)
 
     _product(code, 3, matrix, arguments)
@@ -138,7 +173,7 @@ def product_of_rows(code: Code, *arguments: Any) -> None:
     is hidden behind the arithmetic.
     """
 
-    def matrix(a: Any, places: Any) -> _Matrix:
+    def matrix(a: Any, places: Any, _: Any) -> _Matrix:
         return _Matrix(lambda inner, row: inner.at(a, inner.scalar(places, row)), code.whole(1))
 
     _product(code, 2, matrix, arguments)
@@ -148,10 +183,46 @@ def product_of_rows(code: Code, *arguments: Any) -> None:
 def product_over_rows(code: Code, *arguments: Any) -> None:
     """Do the same for the transpose of such rows: entry (i, j) of A is i numbers after `places[j]`."""
 
-    def matrix(a: Any, places: Any) -> _Matrix:
+    def matrix(a: Any, places: Any, _: Any) -> _Matrix:
         return _Matrix(lambda inner, row: inner.at(a, row), code.whole(0), places)
 
     _product(code, 2, matrix, arguments)
+
+
+@leaf("v v i v i v i iii")
+def product_of_packed(code: Code, *arguments: Any) -> None:
+    """Do the same for an A that `pack_tiles` or `pack_rows` has written: arguments are a, then as there."""
+    _product(code, 1, _Packed, arguments)
+
+
+@leaf("v i v ii")
+def pack_tiles(code: Code, a: Any, a_row: Any, out: Any, m: Any, k: Any) -> None:
+    """Write the transpose of k rows of m numbers as `product_of_packed` reads it: m k numbers."""
+    _pack(code, lambda i: code.at(a, code.mul(i, a_row)), out, m, k)
+
+
+@leaf("v q v ii")
+def pack_rows(code: Code, a: Any, places: Any, out: Any, m: Any, k: Any) -> None:
+    """Do the same for rows that begin `places[i]` numbers after `a`."""
+    _pack(code, lambda i: code.at(a, code.scalar(places, i)), out, m, k)
+
+
+def _pack(code: Code, row_of: Callable[[Any], Any], out: Any, m: Any, k: Any) -> None:
+    parts = list(_heights(code, code.tile.vectors, m))
+    with code.loop(k) as i:
+        row = row_of(i)
+        for height, start, stop in parts:
+            with code.loop(stop, height, start) as first:
+                target = code.at(out, code.add(code.mul(first, k), code.mul(i, height)))
+                _copy_few(code, code.at(row, first), target, height)
+
+
+def _copy_few(code: Code, x: Any, out: Any, n: int) -> None:
+    """Copy n numbers, by one register or two that overlap."""
+    half = 1 << (n.bit_length() - 1)
+    part = replace(code, kind=replace(code.kind, lanes=half))
+    for start in sorted({0, n - half}):
+        part.store(part.load(x, start), out, start)
 
 
 # ---- one row and weights as the user has them, for networks that are asked a single question
