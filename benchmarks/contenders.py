@@ -18,7 +18,9 @@ _RUN_SECONDS = 0.05  # long beside what a fit does but once, short beside what e
 _MOST_EPOCHS = 200
 
 
-def training(case: Case, backend: str, threads: int | None = None, run_seconds: float = _RUN_SECONDS) -> Contender:
+def training(
+    case: Case, backend: str, threads: int | None = None, run_seconds: float = _RUN_SECONDS, fewest_epochs: int = 1
+) -> Contender:
     """Return `MLP.fit` of a case on a backend.
 
     Parameters
@@ -29,6 +31,8 @@ def training(case: Case, backend: str, threads: int | None = None, run_seconds: 
         At most so many threads; None leaves it to the backend.
     run_seconds : float
         About what a timed run takes.
+    fewest_epochs : int
+        Of a run, however long they take.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def training(case: Case, backend: str, threads: int | None = None, run_seconds: 
         net.parameters.flat[...] = start
         return lambda: net.fit(X, Y, optimizer=verify.OPTIMIZER, epochs=epochs, batch_size=case.batch_size)
 
-    return filling_time(backend, prepare, case.n_batches, run_seconds)
+    return filling_time(backend, prepare, case.n_batches, run_seconds, fewest_rounds=fewest_epochs)
 
 
 def handwritten() -> Contender:
@@ -74,6 +78,7 @@ def filling_time(
     n_steps: int,
     run_seconds: float = _RUN_SECONDS,
     most_rounds: int = _MOST_EPOCHS,
+    fewest_rounds: int = 1,
 ) -> Contender:
     """Return a contender with so many rounds a run that it takes about `run_seconds`.
 
@@ -85,8 +90,8 @@ def filling_time(
     n_steps : int
         Steps of a round.
     run_seconds : float
-    most_rounds : int
+    most_rounds, fewest_rounds : int
     """
     seconds = min(seconds_of(prepare(1)) for _ in range(2))
-    rounds = max(1, min(most_rounds, round(run_seconds / seconds)))
+    rounds = max(fewest_rounds, min(most_rounds, round(run_seconds / seconds)))
     return Contender(name, lambda: prepare(rounds), rounds * n_steps)

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
+
 import fastmlp
 
 _TASKS = Path("/proc/self/task")
@@ -35,11 +37,11 @@ def record(packages: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the processor's name."""
+    """Return the processor's name, and what LLVM calls its kind, which says more than many names do."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return f"{names[0] if names else platform.processor()} ({llvm.get_host_cpu_name()})"
 
 
 class Cores:
