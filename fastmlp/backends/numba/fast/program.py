@@ -12,6 +12,7 @@ it is added, depends on the problem alone: threads share out stripes and chunks,
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,7 @@ class Writer:
 def assemble(programs: list[list[Call]]) -> tuple[Any, list[int]]:
     """Return programs as one array of integers, (n_calls, WIDTH), and the row at which each begins."""
     calls = [call for program in programs for call in program]
-    table = np.zeros((len(calls), WIDTH), np.int64)
-    for row, call in zip(table, calls, strict=True):
-        row[: len(call)] = call
+    table, lengths = np.zeros((len(calls), WIDTH), np.int64), np.array([*map(len, calls)])
+    table[np.arange(WIDTH) < lengths[:, None]] = np.fromiter(chain.from_iterable(calls), np.int64)
     starts = np.cumsum([0, *map(len, programs[:-1])])
     return table, [int(start) for start in starts]
