@@ -113,7 +113,7 @@ def test_compiled_functions_differ_by_more_than_a_number(loops: Any, n_arrays: i
     signature = (numba.int64, *[numba.types.Array(numba.float32, 1, "C")] * n_arrays)
     loops.compile(signature)
     names = re.findall(r'^define [^@]*@"?([^"(\s]+)', loops.inspect_llvm(signature), re.MULTILINE)
-    assert len(names) > 8
+    assert len(names) > 1  # or there is nothing to be taken for another
     assert len({NUMBERED.sub("", name) for name in names}) == len(names)
 
 
