@@ -271,7 +271,7 @@ class Layout:
     def _is_worth_gathering(self) -> bool:
         """Return whether a batch's X are copied to where they lie side by side.
 
-        Products that read them where they are miss a page for each row and panel; a long row is read for long.
+        Products that read them where they are go to another page for each row and panel; a long row is read for long.
         """
         row_bytes = self.spec.n_inputs * np.dtype(self.spec.dtype).itemsize
         return row_bytes < _GATHERED_BYTES * len(self.layers[0].panels)
