@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
@@ -254,4 +255,4 @@ def test_a_missed_bar_is_a_failure(
         {"name": "a over b", "ratio": ratio, "quartiles": [1.0, 1.5], "at_most": 1.2, "is_met": status == 0}
     ]
     assert set(record["versions"]) == {"fastmlp", "python", "numpy", "numba", "llvmlite"}
-    assert record["processor"]
+    assert record["processor"].endswith(f"({llvm.get_host_cpu_name()})")

@@ -221,3 +221,14 @@ def test_ctrl_c_from_outside(backend: str) -> None:
         assert child.wait(processes.SECONDS) == 0
     assert answer.pop("epochs") >= 3
     assert answer == {"stopped": "interrupted", "finite": True, "same losses": True, "same parameters": True}
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.036, 0.09, 3.0])
+def test_pieces_of_a_run_are_long_beside_what_each_of_them_costs(seconds: float) -> None:
+    """A tenth of a second at least, whatever a step takes, and not much longer, for Ctrl-C waits for their end."""
+    own = object.__new__(training._Training)
+    own.chunk = 1
+    for _ in range(20):
+        own._adapt_chunk(own.chunk * seconds)
+    assert own.chunk == 1 or own.chunk * seconds <= 0.4
+    assert own.chunk * seconds >= 0.1

@@ -77,7 +77,7 @@ def test_layouts_do_what_these_tests_ask_for(monkeypatch: pytest.MonkeyPatch) ->
 
 @both
 def test_a_wrong_place_is_seen(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of packed inputs: those of the chunk's first row in place of all."""
+    """Of packed inputs: a column too early, in every chunk but the first."""
     genuine = chunks.Chunks.packed_inputs
 
     def mistaken(self: Any, chunk: Any, *given: Any) -> Any:
@@ -89,9 +89,7 @@ def test_a_wrong_place_is_seen(case: Case, monkeypatch: pytest.MonkeyPatch) -> N
     assert checkers.same_bits(all_results(wide, monkeypatch, (1,)))
 
 
-def test_large_layers_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the many columns that a layer has, none reads the batch's inputs from where they are once for each panel."""
-    monkeypatch.setattr(layout, "_PANELS_WORTH_PACKING", 4)
+def test_large_layers_are_packed_and_small_ones_are_not() -> None:
     own = layout.Layout(fastmlp.MLP((256, 1024, 1024, 10)).spec, 256, training=True)
     assert own.is_gathered
     assert [layer.is_packed for layer in own.layers] == [True, True, False]

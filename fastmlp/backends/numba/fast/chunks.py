@@ -46,17 +46,12 @@ class Chunks:
         """
         number = 0
         for layer in self.layout.layers:
-            heights = [(0, layer.fan_out)] if layer.is_narrow else list(_heights(layer))
             if layer.is_packed:
-                n_whole = len(heights) - len(heights) % n_threads
-                for i, (first, stop) in enumerate(heights):
-                    if i < n_whole and i % n_threads == thread:
-                        yield [(layer, panel, first, stop) for panel in layer.panels]
-                    elif i >= n_whole and thread < len(layer.panels):  # each thread packs them, for some of the panels
-                        yield [(layer, panel, first, stop) for panel in layer.panels[thread::n_threads]]
+                yield from _share_of_packed(layer, thread, n_threads)
                 continue
+            rows = [(0, layer.fan_out)] if layer.is_narrow else _rows_of_chunks(layer)
             for panel in layer.panels:
-                for first, stop in heights:
+                for first, stop in rows:
                     if number % n_threads == thread:
                         yield [(layer, panel, first, stop)]
                     number += 1
@@ -137,7 +132,7 @@ class Chunks:
                 yield SUMS_OF_ROWS, layer.delta, layer.stride, start, g, n, 1
 
     def _source(self, layer: Layer) -> tuple[int, int]:
-        """Return where the inputs of a layer are, and how far apart their rows; of the first, if they are scaled."""
+        """Return where the inputs of a layer are, and how far apart their rows; of the first, if they are gathered."""
         if not layer.number:
             return self.layout.inputs, self.layout.input_stride
         below = self.layout.layers[layer.number - 1]
@@ -204,14 +199,28 @@ class Chunks:
                 yield from self._transposed(layer, panel, 0, layer.fan_in)
 
 
-def _heights(layer: Layer) -> Iterator[tuple[int, int]]:
-    """Yield the chunks of each of a layer's panels: the first row, and the one behind the last."""
-    first = 0
+def _rows_of_chunks(layer: Layer) -> list[tuple[int, int]]:
+    """Return the chunks of each of a layer's panels: the first row, and the one behind the last."""
+    rows, first = [], 0
     while first <= layer.fan_in:
         stop = min(first + layer.chunk_rows, layer.fan_in + 1)
         stop += stop == layer.fan_in
-        yield first, stop
+        rows.append((first, stop))
         first = stop
+    return rows
+
+
+def _share_of_packed(layer: Layer, thread: int, n_threads: int) -> Iterator[list[Chunk]]:
+    """Yield a thread's groups of a packed layer: the same rows of all its panels.
+
+    Of what is left when each thread has as many, each packs the inputs, for some of the panels.
+    """
+    rows = _rows_of_chunks(layer)
+    n_whole = len(rows) - len(rows) % n_threads
+    for number, (first, stop) in enumerate(rows):
+        panels = layer.panels[thread::n_threads] if number >= n_whole else layer.panels
+        if panels and (number >= n_whole or number % n_threads == thread):
+            yield [(layer, panel, first, stop) for panel in panels]
 
 
 def _joined(pieces: list[Piece]) -> Iterator[Piece]:

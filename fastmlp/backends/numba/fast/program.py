@@ -18,15 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.backends.numba.fast.chunks import Chunks
-from fastmlp.backends.numba.fast.codes import (
-    CHECK,
-    END,
-    HAND_OUT,
-    MEET,
-    TARGETS,
-    WIDTH,
-    Call,
-)
+from fastmlp.backends.numba.fast.codes import CHECK, END, HAND_OUT, MEET, TARGETS, WIDTH, Call
 from fastmlp.backends.numba.fast.layout import Layout
 from fastmlp.backends.numba.fast.rows import Rows
 from fastmlp.groups import ONE_GROUP, ParameterGroups

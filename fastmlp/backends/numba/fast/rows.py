@@ -105,8 +105,8 @@ class Rows:
     ) -> Iterator[Call]:
         """Take n rows through all layers; `before` is the batch's row that is the block's first.
 
-        Their X are read where they are: wherever `PLACES` found them, or one after the other. Where there is a scale,
-        what is made of them is.
+        Their X are read where they are: wherever `PLACES` found them, or one after the other. If they are gathered, or
+        scaled, what is made of them is read.
         """
         layout = self.layout
         source, source_row = 0, layout.layers[0].fan_in
