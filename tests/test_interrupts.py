@@ -223,7 +223,7 @@ def test_ctrl_c_from_outside(backend: str) -> None:
     assert answer == {"stopped": "interrupted", "finite": True, "same losses": True, "same parameters": True}
 
 
-@pytest.mark.parametrize("seconds", [0.001, 0.036, 0.09, 3.0])
+@pytest.mark.parametrize("seconds", [0.001, 0.036, 0.06, 0.09, 3.0])
 def test_pieces_of_a_run_are_long_beside_what_each_of_them_costs(seconds: float) -> None:
     """A tenth of a second at least, whatever a step takes, and not much longer, for Ctrl-C waits for their end."""
     own = object.__new__(training._Training)
