@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,6 @@ class OnlineLearner:
         ones = np.ones(_STEPS, np.int64)
         run = Run(
             parameters=parameters,
-            gradient=Parameters.empty(spec),
             states=empty_states(spec, optimizer.rule),
             rule=optimizer.rule,
             X=np.zeros((1, spec.n_inputs), spec.dtype),
@@ -73,6 +73,7 @@ class OnlineLearner:
         )
         self._run, self._done = self._at(run, 0), 0
         self._learner: Learner | None = None
+        self._unpack: Callable[[Array], Array] = _as_they_are  # what puts the run's states in order
 
     def _at(self, run: Run, first_step: int) -> Run:
         """Return a run of the steps from one on."""
@@ -87,6 +88,7 @@ class OnlineLearner:
         It is not finite, and nothing is changed, where the network has diverged. The backend is the same at all steps.
         """
         if self._learner is None:
+            self._run, self._unpack = _with_states(self._run, backend.pack_state), backend.unpack_state
             self._learner = backend.learner(self._run)
         if self._done == _STEPS:
             self._run, self._done = self._at(self._run, self._run.first_step + _STEPS), 0
@@ -98,6 +100,14 @@ class OnlineLearner:
         return loss
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._learner is not None:
-            self._learner.write_states()
-        return self.__dict__ | {"_learner": None}  # like a network's backends
+        run = _with_states(self._run, self._unpack)
+        return self.__dict__ | {"_run": run, "_unpack": _as_they_are, "_learner": None}  # like a network's backends
+
+
+def _with_states(run: Run, convert: Callable[[Array], Array]) -> Run:
+    first, second = map(convert, run.states)
+    return replace(run, states=(first, second))
+
+
+def _as_they_are(state: Array) -> Array:
+    return state

@@ -21,7 +21,7 @@ from fastmlp.errors import DivergedError
 from fastmlp.history import EarlyStopping, EarlyStoppingState, EpochInfo, History
 from fastmlp.interrupts import DeferredInterrupt
 from fastmlp.optimizers import Numbers, Optimizer, Powers
-from fastmlp.parameters import Array, Parameters
+from fastmlp.parameters import Array
 from fastmlp.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Callback = Callable[["MLP", EpochInfo], Any]
 MeanLoss = Callable[[Run], float]
 
+_NO_STATES: tuple[Array, Array] = (np.empty(0), np.empty(0))
 _CHUNK_SECONDS = 0.2  # a chunk that took less than half of it is doubled, one that took over twice is halved
 
 
@@ -174,22 +175,37 @@ class _Training:
         self.steps = Steps.of(len(data.X), plan.batch_size)
         self.steps_of_passes = {1: self.steps}  # the last number of passes that made a run, beside one
         self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
-        self.gradient = Parameters.empty(net.spec)
         self.backup = net.parameters.flat.copy()
         self.chunk = 1
         self.is_whole = True  # False while a step is half done, and for good where it went wrong
 
     def run(self, display: progress.Display) -> None:
         """Train epoch by epoch until all are done, or something ends it."""
+        self._take_states()
         try:
             with DeferredInterrupt() as interrupt:
                 self.history.stopped = self._run_epochs(display, interrupt)
         finally:
-            self.history.state = self.state if self.is_whole else None
+            if self.is_whole:
+                self._give_states_back()
+                self.history.state = self.state
         early = self.plan.early_stopping
         if early is not None and early.restore_best and self.state.best is not None:
             self.state.last = self.net.parameters.flat.copy()
             self.net.parameters.flat[...] = self.state.best
+
+    def _take_states(self) -> None:
+        """Have the backend lay out the optimizer's states; until the end there are no others."""
+        first, second = map(self.backend.pack_state, self.state.states)
+        self.states = first, second
+        self.state.states = _NO_STATES
+
+    def _give_states_back(self) -> None:
+        """Put the states into the order of the parameters: one goes before the next one comes."""
+        first, second = self.states
+        del self.states
+        first = self.backend.unpack_state(first)
+        self.state.states = first, self.backend.unpack_state(second)
 
     def _run_epochs(self, display: progress.Display, interrupt: DeferredInterrupt) -> str:
         for number in range(self.plan.epochs):
@@ -249,8 +265,7 @@ class _Training:
         """Return the run of a whole epoch."""
         return Run(
             parameters=self.net.parameters,
-            gradient=self.gradient,
-            states=self.state.states,
+            states=self.states,
             rule=self.optimizer.rule,
             X=self.data.X,
             Y=self.data.Y,

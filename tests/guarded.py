@@ -130,16 +130,16 @@ def results(spec: NetworkSpec, place: Place) -> str:
         backend.loss_and_gradient(own, batch, gradient, Dropout(3, 4))
         found.append(gradient.flat.copy())
     for rule, row in RULES.items():
-        run = run_of(spec, rule, (parameters(), parameters()), (X, Y, weights), place)
-        states = [place(np.zeros(spec.n_params if i < row.n_states else 0, spec.dtype)) for i in range(2)]
-        run = Run(**{**vars(run), "states": tuple(states)})
+        flat = [np.zeros(spec.n_params if i < row.n_states else 0, spec.dtype) for i in range(2)]
+        states = [place(backend.pack_state(state)) for state in flat]
+        run = run_of(spec, rule, (parameters(), *states), (X, Y, weights), place)
         assert backend.train(run, 0, 3) == 3
-        found += [run.parameters.flat, *run.states, run.losses]
+        found += [run.parameters.flat, *map(backend.unpack_state, run.states), run.losses]
     assert all(np.isfinite(array).all() for array in found)
     return checkers.digest(found)
 
 
-def run_of(spec: NetworkSpec, rule: str, parameters: tuple[Parameters, Parameters], data: Any, place: Place) -> Run:
+def run_of(spec: NetworkSpec, rule: str, trained: tuple[Any, Any, Any], data: Any, place: Place) -> Run:
     """Return three steps over all samples, the last one smaller."""
     starts, stops = np.array([0, 7, 14]), np.array([7, 14, N])
     coefficients = np.full((3, N_COEFFICIENTS), 2.0**-6)
@@ -156,7 +156,7 @@ def run_of(spec: NetworkSpec, rule: str, parameters: tuple[Parameters, Parameter
     }
     placed: dict[str, Any] = {name: place(array) for name, array in numbers.items()}
     X, Y, w = data
-    own = {"parameters": parameters[0], "gradient": parameters[1], "states": (), "rule": rule}
+    own = {"parameters": trained[0], "states": trained[1:], "rule": rule}
     return Run(**own, X=X, Y=Y, weights=w, **placed, seed=11, first_step=2)
 
 

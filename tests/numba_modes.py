@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastmlp
-from fastmlp.backends.base import Run
+from fastmlp.backends.base import Backend, Run
 from fastmlp.backends.numba import make
 from fastmlp.optimizers import N_COEFFICIENTS
 from fastmlp.parameters import Parameters
@@ -43,7 +43,7 @@ def use(modes: list[bool]) -> list[str]:
     return found
 
 
-def run_without(missing: str, case: Case) -> Run:
+def run_without(missing: str, case: Case, backend: Backend) -> Run:
     """Return a run of two steps in which one of the arrays with an entry a step has only one."""
     _, X, Y, _ = case.data
     empty = np.empty(0, case.dtype)
@@ -59,9 +59,9 @@ def run_without(missing: str, case: Case) -> Run:
         "penalties": np.zeros(2),
     }
     numbers[missing] = numbers[missing][:1]
-    own, gradient = (Parameters(case.sizes, case.data.flat.copy()) for _ in range(2))
-    states = (np.zeros_like(own.flat), empty)
-    return Run(own, gradient, states, "momentum", X, Y, None, **numbers, seed=0, first_step=0)
+    own = Parameters(case.sizes, case.data.flat.copy())
+    states = (backend.pack_state(np.zeros_like(own.flat)), empty)
+    return Run(own, states, "momentum", X, Y, None, **numbers, seed=0, first_step=0)
 
 
 def use_too_short(modes: list[bool]) -> list[str]:
@@ -70,7 +70,8 @@ def use_too_short(modes: list[bool]) -> list[str]:
     for strict in modes:
         for missing in ("decay", "l2", "losses", "penalties"):
             backend = make(case.build("numba").spec, strict=strict, threads=1)
-            if not _refuses(lambda backend=backend, missing=missing: backend.train(run_without(missing, case), 0, 2)):
+            run = run_without(missing, case, backend)
+            if not _refuses(lambda backend=backend, run=run: backend.train(run, 0, 2)):
                 survived.append(f"{missing}, strict: {strict}")
     return survived
 

@@ -41,7 +41,6 @@ def run_of(spec: NetworkSpec, *, weighted: bool) -> Run:
     totals = np.array([float(len(batch)) if weights is None else sum_in_order(weights[batch]) for batch in rows])
     return Run(
         parameters=initialise(spec, "auto", generator),
-        gradient=Parameters.empty(spec),
         states=empty_states(spec, "adam"),
         rule="adam",
         X=X,
@@ -74,6 +73,11 @@ def expected(backend: Backend, run: Run, step: int) -> tuple[float, np.ndarray]:
     return loss, gradient.flat
 
 
+def kept_by(backend: Any) -> Any:
+    (workspace,) = backend._pool._free
+    return workspace.kept
+
+
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -87,7 +91,7 @@ def test_a_recorded_step_is_that_of_its_batch(*, classes: bool, weighted: bool, 
         loss, gradient = expected(alone, run, step)
         assert backend.train(run, step, step + 1) == step + 1
         assert run.losses[step] == loss
-        np.testing.assert_array_equal(run.gradient.flat, gradient)
+        np.testing.assert_array_equal(kept_by(backend).gradient.flat, gradient)
     whole = run_of(spec, weighted=weighted)
     assert alone.train(whole, 0, 4) == 4
     np.testing.assert_array_equal(whole.losses, run.losses)
@@ -101,7 +105,6 @@ def test_networks_and_fits_do_not_share_what_is_recorded() -> None:
     run = run_of(spec, weighted=False)
     runs = [run, replace(run, parameters=run.parameters.copy())]
     runs.append(replace(runs[-1], states=empty_states(spec, "adam")))
-    runs.append(replace(runs[-1], gradient=Parameters.empty(spec)))
     runs.append(replace(runs[-1], rule="momentum"))
     numbers = {name: np.tile(getattr(run, name), 2) * np.repeat([1.0, 0.5], n) for name, n in WIDTHS.items()}
     two = ParameterGroups((Factors(), Factors()), ((0, 1), (1, 0)))
@@ -113,7 +116,6 @@ def test_networks_and_fits_do_not_share_what_is_recorded() -> None:
         shared.train(run, 0, 4)
         np.testing.assert_array_equal(run.parameters.flat, alone.parameters.flat)
         np.testing.assert_array_equal(run.states, alone.states)
-        np.testing.assert_array_equal(run.gradient.flat, alone.gradient.flat)
 
 
 WIDTHS = {"coefficients": N_COEFFICIENTS, "decay": 1}
@@ -130,14 +132,14 @@ def test_what_is_recorded_serves_the_next_run() -> None:
     spec = spec_of(classes=True, dropout=0.0)
     run = run_of(spec, weighted=False)
     backend = trained(run, spec)
-    (workspace,) = backend._pool._free
-    kept, recorded = workspace.kept, dict(workspace.kept._batches)
+    kept = kept_by(backend)
+    recorded = dict(kept._batches)
     assert len(recorded) == 4
     backend.train(replace(run, order=run.order[::-1]), 0, 4)
-    assert workspace.kept is kept
+    assert kept_by(backend) is kept
     assert all(kept._batches[key] is batch for key, batch in recorded.items())
-    backend.train(replace(run, gradient=Parameters.empty(spec)), 0, 4)
-    assert workspace.kept is not kept
+    backend.train(replace(run, states=empty_states(spec, "adam")), 0, 4)
+    assert kept_by(backend) is not kept
 
 
 def test_what_is_recorded_for_a_large_network_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,8 +147,7 @@ def test_what_is_recorded_for_a_large_network_is_not_kept(monkeypatch: pytest.Mo
     spec = spec_of(classes=True, dropout=0.0)
     for most, is_kept in ((spec.n_params, True), (spec.n_params - 1, False)):
         monkeypatch.setattr(steps, "_MOST_KEPT", most)
-        (workspace,) = trained(run_of(spec, weighted=False), spec)._pool._free
-        assert (workspace.kept is not None) == is_kept
+        assert (kept_by(trained(run_of(spec, weighted=False), spec)) is not None) == is_kept
 
 
 def test_what_is_recorded_goes_with_the_backend() -> None:
@@ -178,8 +179,7 @@ def test_no_more_is_recorded_than_a_few_kinds_of_batches() -> None:
         losses=0.0 * ones,
         penalties=0.0 * ones,
     )
-    (workspace,) = trained(each, spec)._pool._free
-    assert len(workspace.kept._batches) <= 8
+    assert len(kept_by(trained(each, spec))._batches) <= 8
 
 
 def test_calls_are_played_in_order_and_again() -> None:

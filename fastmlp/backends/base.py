@@ -73,10 +73,10 @@ class Run:
 
     Attributes
     ----------
-    parameters, gradient : Parameters
-        Updated step by step; the gradient is scratch.
-    states : tuple of ndarray of shape (n_params,)
-        Two; what a rule does not use has shape (0,).
+    parameters : Parameters
+        Updated step by step.
+    states : tuple of ndarray
+        Two, updated too, as `Backend.pack_state` has laid them out; what a rule does not use has shape (0,).
     rule : str
         A key of `fastmlp.optimizers.RULES`.
     X, Y, weights
@@ -104,7 +104,6 @@ class Run:
     """
 
     parameters: Parameters
-    gradient: Parameters
     states: tuple[Array, Array]
     rule: str
     X: Array
@@ -165,6 +164,15 @@ class Backend(Protocol):
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
 
+    def pack_state(self, state: Array) -> Array:
+        """Return an optimizer's state, in the order of the parameters, as runs of this backend have it.
+
+        It may be the same array. An empty one stays empty.
+        """
+
+    def unpack_state(self, packed: Array) -> Array:
+        """Return it in the order of the parameters again."""
+
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended.
 
@@ -176,27 +184,37 @@ class Backend(Protocol):
 
 
 class Learner(Protocol):
-    """Does single steps as `Backend.train` does. Between them it may keep the optimizer's states to itself."""
+    """Does single steps as `Backend.train` does."""
 
     def step(self, run: Run, number: int) -> None:
         """Do one step of a run that has the first run's parameters, data and states."""
-
-    def write_states(self) -> None:
-        """Write the states to those of the runs."""
 
 
 class PlainLearner:
     """A learner for a backend without anything faster than `Backend.train`."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, train: Callable[[Run, int, int], int]) -> None:
+        self._train = train
 
     def step(self, run: Run, number: int) -> None:
         """Do one step."""
-        self._backend.train(run, number, number + 1)
+        self._train(run, number, number + 1)
 
-    def write_states(self) -> None:
-        """Do nothing: they are there."""
+
+class PlainTraining:
+    """What a backend has that keeps states in the order of the parameters, and learns online by runs of one step."""
+
+    def pack_state(self, state: Array) -> Array:
+        """Return a state as it is."""
+        return state
+
+    def unpack_state(self, packed: Array) -> Array:
+        """Return a state as it is."""
+        return packed
+
+    def learner(self: Backend, run: Run) -> Learner:  # noqa: ARG002  it does those of any run
+        """Return what does single steps."""
+        return PlainLearner(self.train)
 
 
 Responder = Callable[[Array, Array], bool]
@@ -215,7 +233,7 @@ class Trainer(Protocol):
     """The steps of a run, for a backend whose training is a loop over batches in Python."""
 
     def loss_and_gradient(self, step: int) -> tuple[float, float]:
-        """Write the run's gradient for the batch of a step; return its loss without the penalty, and the penalty."""
+        """Compute the gradient for the batch of a step; return its loss without the penalty, and the penalty."""
 
     def update(self, step: int) -> None:
         """Decay the weights, then apply the run's rule to parameters and states."""

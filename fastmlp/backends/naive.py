@@ -21,8 +21,7 @@ from fastmlp.activations import ACTIVATIONS, SOFTMAX
 from fastmlp.backends.base import (
     Batch,
     Dropout,
-    Learner,
-    PlainLearner,
+    PlainTraining,
     Responder,
     Run,
     answer_by_predicting,
@@ -115,7 +114,7 @@ def _log_softmax(Z: Row) -> Row:
     return [(z - top) - log_total for z in Z]
 
 
-class NaiveBackend:
+class NaiveBackend(PlainTraining):
     """The reference. See `fastmlp.backends.base.Backend` for what the methods take and return."""
 
     name = "naive"
@@ -281,10 +280,6 @@ class NaiveBackend:
         """Do the steps from `start` up to `stop` and return where it ended."""
         return train_by_batches(_Trainer(self, run), run, start, stop)
 
-    def learner(self, run: Run) -> Learner:  # noqa: ARG002  it does those of any run
-        """Return what does single steps."""
-        return PlainLearner(self)
-
     # ---- between arrays and lists
 
     def _layers(self, parameters: Parameters) -> list[Layer]:
@@ -341,14 +336,14 @@ class _Trainer:
     """A run's steps."""
 
     def __init__(self, backend: NaiveBackend, run: Run) -> None:
-        self._backend, self._run = backend, run
+        self._backend, self._run, self._gradient = backend, run, Parameters.empty(backend.spec)
 
     def loss_and_gradient(self, step: int) -> tuple[float, float]:
         run, rows = self._run, self._run.rows(step)
         weights = None if run.weights is None else run.weights[rows]
         batch = Batch(run.X[rows], run.Y[rows], weights, float(run.totals[step]), float(run.l2[step]))
         dropout = run.dropout(step) if self._backend.spec.dropout else None
-        return self._backend.losses_and_gradient(run.parameters, batch, run.gradient, dropout)
+        return self._backend.losses_and_gradient(run.parameters, batch, self._gradient, dropout)
 
     def update(self, step: int) -> None:
         run = self._run
@@ -366,7 +361,7 @@ class _Trainer:
     def _apply_rule(self, part: slice, c: Row) -> None:
         """Step with the parameters of a part of the flat vector, by a row of coefficients."""
         run, round_row, rule = self._run, self._backend.round, RULES[self._run.rule]
-        g, w = run.gradient.flat[part].tolist(), run.parameters.flat[part].tolist()
+        g, w = self._gradient.flat[part].tolist(), run.parameters.flat[part].tolist()
         s, t = (state[part].tolist() if state.size else g for state in run.states)
         new = [rule.states(g_i, s_i, t_i, c) for g_i, s_i, t_i in zip(g, s, t, strict=True)]
         s, t = round_row([pair[0] for pair in new]), round_row([pair[1] for pair in new])

@@ -118,6 +118,14 @@ class SparseBackend:
         """Return the derivative of the loss with respect to X, which is dense."""
         return np.concatenate([self._inner.input_gradient(parameters, part) for part in _parts(batch)])
 
+    def pack_state(self, state: Array) -> Array:
+        """Return an optimizer's state as runs have it."""
+        return self._inner.pack_state(state)
+
+    def unpack_state(self, packed: Array) -> Array:
+        """Return it in the order of the parameters."""
+        return self._inner.unpack_state(packed)
+
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
         for step in range(start, stop):
@@ -130,7 +138,7 @@ class SparseBackend:
 
     def learner(self, run: Run) -> Learner:  # noqa: ARG002  it does those of any run
         """Return what does single steps."""
-        return PlainLearner(self)
+        return PlainLearner(self.train)
 
 
 def _parts(batch: Batch) -> Iterator[Batch]:

@@ -15,8 +15,7 @@ import numpy as np
 from fastmlp.backends.base import (
     Batch,
     Dropout,
-    Learner,
-    PlainLearner,
+    PlainTraining,
     Responder,
     Run,
     answer_by_predicting,
@@ -36,7 +35,7 @@ from fastmlp.spec import NetworkSpec
 _BLOCK = 4096  # rows that predict and loss take through all layers at once: bounds their memory
 
 
-class NumpyBackend:
+class NumpyBackend(PlainTraining):
     """Batched matrix products. See `fastmlp.backends.base.Backend` for what the methods take and return."""
 
     name = "numpy"
@@ -117,10 +116,6 @@ class NumpyBackend:
         largest = int((run.stops - run.starts)[start:stop].max(initial=1))
         with self._computing(largest) as workspace:
             return train_by_batches(Steps(self._passes, workspace, run), run, start, stop)
-
-    def learner(self, run: Run) -> Learner:
-        """Return what does single steps."""
-        return PlainLearner(self)
 
     # ---- pieces
 

@@ -203,8 +203,8 @@ _FORMS: dict[str, Callable[[Array], _Form]] = {"momentum": _momentum_form, "adam
 class FastUpdate:
     """A rule bound to the arrays of a training, recorded, with memory for the coefficients of a step."""
 
-    def __init__(self, run: Run) -> None:
-        flat, gradient, (s, t) = run.parameters.flat, run.gradient.flat, run.states
+    def __init__(self, run: Run, gradient: Array) -> None:
+        flat, (s, t) = run.parameters.flat, run.states
         self._choose = _FORMS[run.rule]
         self._row = np.empty(N_COEFFICIENTS * len(run.groups.factors), flat.dtype)
         constants = tuple(self._row[i : i + 1].reshape(()) for i in range(self._row.size))

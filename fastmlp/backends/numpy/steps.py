@@ -1,7 +1,7 @@
 """The steps of a training, recorded: a batch size's calls are told once, and played at each step.
 
 The recordings stay with the workspace whose arrays they are bound to, for the next run of the same training: an epoch
-may be a single step. Those of a large network do not, for they hold its gradient and states, and what it takes to
+may be a single step. Those of a large network do not, for they hold a gradient and its states, and what it takes to
 record a step is nothing beside what its step takes.
 """
 
@@ -14,6 +14,7 @@ from fastmlp.backends.base import Indices, Run, dense_rows
 from fastmlp.backends.numpy.calls import Recording, now
 from fastmlp.backends.numpy.passes import Passes
 from fastmlp.backends.numpy.workspace import Kind, Views, Workspace
+from fastmlp.parameters import Parameters
 
 _MOST_KEPT = 100_000  # parameters of a network, whose step takes 100 µs then
 _KEPT_BATCHES = 8  # a fit has two sizes of batches; l2 could change from step to step
@@ -38,21 +39,21 @@ class _Recorded(NamedTuple):
 
 
 class _Recordings:
-    """What is recorded for the arrays of a training; its data is not among them.
+    """What is recorded for the arrays of a training; its data is not among them. The gradient is its own.
 
     It does not hold the workspace that holds it: a cycle would keep their memory until the next garbage collection.
     """
 
     def __init__(self, passes: Passes, run: Run) -> None:
         self._passes = passes
-        self._parameters, self._gradient, self._states = run.parameters, run.gradient, run.states
+        self._parameters, self._states, self.gradient = run.parameters, run.states, Parameters.empty(passes.spec)
         self._rule, self._groups = run.rule, run.groups
         self._batches: dict[tuple[int, Kind], _Recorded] = {}
-        self.update = passes.arithmetic.updater(run)
+        self.update = passes.arithmetic.updater(run, self.gradient.flat)
 
     def serve(self, run: Run) -> bool:
         """Return whether a run has the arrays, the very same, and the rule and the groups."""
-        arrays = run.parameters is self._parameters and run.gradient is self._gradient and run.states is self._states
+        arrays = run.parameters is self._parameters and run.states is self._states
         return arrays and run.rule == self._rule and run.groups == self._groups
 
     def batch(self, workspace: Workspace, n_rows: int, kind: Kind) -> _Recorded:
@@ -67,7 +68,7 @@ class _Recordings:
     def _record(self, views: Views, kind: Kind) -> _Recorded:
         forward, backward = Recording(), Recording()
         total = self._passes.loss(forward, self._parameters, views.X, views, kind)
-        self._passes.gradient(backward, self._parameters, views.X, views, kind, self._gradient)
+        self._passes.gradient(backward, self._parameters, views.X, views, kind, self.gradient)
         return _Recorded(views, forward.play, total, backward.play)
 
 
@@ -77,7 +78,7 @@ def _recordings(passes: Passes, workspace: Workspace, run: Run) -> _Recordings:
     if isinstance(kept, _Recordings) and kept.serve(run):
         return kept
     recordings = _Recordings(passes, run)
-    workspace.kept = recordings if run.gradient.flat.size <= _MOST_KEPT else None
+    workspace.kept = recordings if run.parameters.flat.size <= _MOST_KEPT else None
     return recordings
 
 
@@ -95,7 +96,7 @@ class Steps:
         self._kind = Kind(run.Y.ndim == 1, run.weights is not None, self._is_dropping, 0.0)
 
     def loss_and_gradient(self, step: int) -> tuple[float, float]:
-        """Write the run's gradient and return the loss, and apart from it the penalty."""
+        """Write the gradient and return the loss, and apart from it the penalty."""
         run, l2, total = self._run, self._l2[step], self._totals[step]
         rows = run.order[self._starts[step] : self._stops[step]]
         kind = self._kind._replace(l2=l2) if l2 else self._kind

@@ -40,9 +40,9 @@ def _row_sums(M: Floats) -> Floats:
 class StrictUpdate:
     """A rule bound to the arrays of a training."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, gradient: Array) -> None:
         self._rule, self._states = RULES[run.rule], run.states
-        self._flat, self._gradient = run.parameters.flat, run.gradient.flat
+        self._flat, self._gradient = run.parameters.flat, gradient
         self._parts = run.groups.slices(run.parameters)
 
     def begin(self, coefficients: Coefficients) -> None:

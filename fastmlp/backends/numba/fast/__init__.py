@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from fastmlp.backends.numba.calls import (
     steps_of,
 )
 from fastmlp.backends.numba.fast import kernels
+from fastmlp.backends.numba.fast.layout import Layout
 from fastmlp.backends.numba.fast.learner import FastLearner
 from fastmlp.backends.numba.fast.room import Purpose, Room
 from fastmlp.backends.numba.simd.registers import host
@@ -65,6 +66,11 @@ class FastBackend:
         self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Indices]] | None = None
         self._few: list[tuple[Array, Array]] = []
         self._free: dict[Purpose, list[Room]] = {purpose: [] for purpose in Purpose}
+
+    @cached_property
+    def _parts(self) -> Layout:
+        """Where parameters lie in a part, which is the same in all layouts of a network."""
+        return Layout(self.spec, 1, training=False)
 
     # ---- the contract
 
@@ -133,7 +139,7 @@ class FastBackend:
         self, parameters: Parameters, batch: Batch, gradient: Parameters, dropout: Dropout | None = None
     ) -> float:
         """Write the gradient and return the loss."""
-        return self._gradients(Purpose.TRAINING, parameters, batch, (gradient.flat, self._nothing), key_of(dropout))
+        return self._gradients(Purpose.GRADIENT, parameters, batch, (gradient.flat, self._nothing), key_of(dropout))
 
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
@@ -142,6 +148,14 @@ class FastBackend:
         self._gradients(Purpose.BOTH_GRADIENTS, parameters, batch, results, KEEP_ALL)
         return out
 
+    def pack_state(self, state: Array) -> Array:
+        """Return a state in panels, where the kernels update it."""
+        return self._parts.packed_state(state) if state.size else state
+
+    def unpack_state(self, packed: Array) -> Array:
+        """Return a state in the order of the parameters."""
+        return self._parts.unpacked_state(packed) if packed.size else packed
+
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
         known = self._known
@@ -149,7 +163,10 @@ class FastBackend:
             known = self._known = weakref.ref(run), self._taken_apart(run)
         pieces, key, sizes = known[1]
         span = (start, stop, RULE_CODES[run.rule])
-        return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes, run.groups)
+        ended = self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes, run.groups)
+        if ended < stop or stop == sizes.size:
+            self._known = None  # it holds the data, and the states
+        return ended
 
     def learner(self, run: Run) -> Learner:
         """Return what does single steps."""
@@ -192,7 +209,7 @@ class FastBackend:
     def _taken_apart(self, run: Run) -> tuple[Pieces, Key, Indices]:
         """Return a run as kernels take it: its arrays, where its masks come from, and the sizes of its batches."""
         samples = samples_of(self.spec, run.X, run.Y, run.weights)
-        trainee = Trainee(run.gradient.flat, *run.states, self._nothing)
+        trainee = Trainee(self._nothing, *run.states, self._nothing)
         key = (self.spec.dropout > 0, run.seed, run.first_step)
         return (samples, steps_of(run), trainee), key, run.stops - run.starts
 

@@ -155,17 +155,16 @@ class Chunks:
         """Do a step of the optimizer for a chunk, and refresh its transposed copy."""
         layout = self.layout
         for place, g, n, n_weights in self._runs(chunk, thread, kept=kept):
-            w, s, t = (part + place for part in (layout.weights, layout.first_state, layout.second_state))
-            yield UPDATE, w, g, s, t, n, n_weights, *self.groups.of(chunk[0].number)
+            yield UPDATE, layout.weights + place, g, place, n, n_weights, *self.groups.of(chunk[0].number)
         layer, panel, first, stop = chunk
-        if layer.number or layout.is_scaled:
+        if layer.number >= layout.first_transposed:
             yield from self._transposed(layer, panel, first, min(stop, layer.fan_in))
 
     def scale_gradient(self, n: int, *, adding: bool) -> Iterator[Call]:
         """Write, or add to, the gradient of the scale: the sum of n rows."""
         layout, width = self.layout, self.layout.panel_width
         for column in range(0, layout.layers[0].in_row, width):
-            g = layout.gradient + layout.input_scale + column
+            g = layout.scale_gradient + column
             vectors = min(width, layout.layers[0].in_row - column) // layout.lanes
             start = g if adding else layout.zeros
             rows = layout.slopes + column
@@ -174,8 +173,8 @@ class Chunks:
     def update_scale(self) -> Iterator[Call]:
         """Do a step of the optimizer for the scale."""
         layout, group = self.layout, self.groups.input_scale
-        parts = (layout.weights, layout.gradient, layout.first_state, layout.second_state)
-        yield UPDATE, *(part + layout.input_scale for part in parts), layout.layers[0].in_row, 0, group, group
+        w, place = layout.weights + layout.input_scale, layout.input_scale
+        yield UPDATE, w, layout.scale_gradient, place, layout.layers[0].in_row, 0, group, group
 
     def penalise(self, chunk: Chunk) -> Iterator[Call]:
         """Add the penalty's part to the gradient of a chunk, where it is not the optimizer that does."""
@@ -192,9 +191,9 @@ class Chunks:
             w = layout.weights + panel.start + k * panel.row
             yield TRANSPOSE, w, panel.row, min(layout.lanes, stop - k), panel.vectors, t, target.row
 
-    def transpose_all(self, first: int) -> Iterator[Call]:
-        """Make the transposed copies of the layers from `first` on."""
-        for layer in self.layout.layers[first:]:
+    def transpose_all(self) -> Iterator[Call]:
+        """Make all transposed copies."""
+        for layer in self.layout.layers[self.layout.first_transposed :]:
             for panel in layer.panels:
                 yield from self._transposed(layer, panel, 0, layer.fan_in)
 

@@ -25,7 +25,7 @@ _codes: Any = map(np.int64, range(35))
     DOTS,  # a, a_row, w, w_row, init, c, c_row, k, m, columns
     PLACES,  # first row of the batch, rows, first row of the block
     TARGETS,  # first row of the batch, rows, y, y_row, y_column, first row of the block
-    UPDATE,  # w, g, s, t, n, how many of them are weights, the group of the weights, that of the biases
+    UPDATE,  # w, g, place in both states, n, how many of them are weights, the group of the weights, of the biases
     TRANSPOSE,  # w, w_row, m, vectors, t, t_row
     CHECK,  # number of stripes, whether the loss is complete
     MEET,  # threads wait for each other

@@ -119,18 +119,18 @@ def perform(  # noqa: PLR0915  one branch a call
                 w, g, s, t = (
                     ahead(values, call[1]),
                     ahead(values, call[2]),
-                    ahead(values, call[3]),
-                    ahead(values, call[4]),
+                    ahead(pointer(trainee.s), call[3]),
+                    ahead(pointer(trainee.t), call[3]),
                 )
-                own, decay = ahead(coefficients, call[7] * _N_COEFFICIENTS), decays[call[7]]
-                if l2 == 0.0 and decay == 0.0 and call[7] == call[8]:
-                    passes.update(w, g, s, t, call[5], own, 0.0, 0.0, rule)
+                own, decay = ahead(coefficients, call[6] * _N_COEFFICIENTS), decays[call[6]]
+                if l2 == 0.0 and decay == 0.0 and call[6] == call[7]:
+                    passes.update(w, g, s, t, call[4], own, 0.0, 0.0, rule)
                 else:  # l2 and decay are the weights' alone, and the biases may be in another group
-                    n = call[6]
+                    n = call[5]
                     passes.update(w, g, s, t, n, own, l2, decay, rule)
                     w, g, s, t = ahead(w, n), ahead(g, n), ahead(s, n), ahead(t, n)
-                    own = ahead(coefficients, call[8] * _N_COEFFICIENTS)
-                    passes.update(w, g, s, t, call[5] - n, own, 0.0, 0.0, rule)
+                    own = ahead(coefficients, call[7] * _N_COEFFICIENTS)
+                    passes.update(w, g, s, t, call[4] - n, own, 0.0, 0.0, rule)
             elif code == _TRANSPOSE:
                 transpose(ahead(values, call[1]), call[2], call[3], call[4], ahead(values, call[5]), call[6])
             elif code == _ACTIVATE:
@@ -249,10 +249,6 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
     values, rule, moves = pointer(memory.values), span[2], network.moves
     if thread[0] == 0:
         pack(moves, pointer(network.flat), ahead(values, network.parts[0]))
-        if trainee.s.size:
-            pack(moves, pointer(trainee.s), ahead(values, network.parts[2]))
-        if trainee.t.size:
-            pack(moves, pointer(trainee.t), ahead(values, network.parts[3]))
         only = (span[0], span[0] + 1, rule)
         perform(network, samples, steps, trainee, memory, only, key, (_FIRST, thread[1]))  # transposed copies
     if meet(pointer(memory.meeting), thread[1]) != 0:
@@ -265,10 +261,6 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
             unpack(moves, ahead(values, network.parts[1]), pointer(trainee.gradient))
         else:
             unpack(moves, ahead(values, network.parts[0]), pointer(network.flat))
-        if trainee.s.size:
-            unpack(moves, ahead(values, network.parts[2]), pointer(trainee.s))
-        if trainee.t.size:
-            unpack(moves, ahead(values, network.parts[3]), pointer(trainee.t))
     return ended
 
 

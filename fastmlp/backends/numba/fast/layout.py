@@ -13,6 +13,7 @@ All offsets count numbers from the start of one array, `Memory.values`; those of
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -66,7 +67,7 @@ class Network(NamedTuple):
     """A network as kernels take it: its programs, where its parameters lie, and the parameters in one vector.
 
     `table` holds the programs (`program.assemble`), the first of which makes the transposed copies; `entries` the row
-    at which each step's begins. `parts` are the offsets of the panels of weights, gradient, first and second state.
+    at which each step's begins. `parts` are the offsets of the panels of weights and gradient.
     """
 
     table: Any
@@ -183,7 +184,9 @@ class Layout:
     n_rows : int
         Rows of the largest batch. Larger ones than a block are taken a block at a time.
     training : bool
-        Whether there are gradients, and states of an optimizer.
+        Whether there are gradients.
+    keeps_gradient : bool
+        Whether they are wanted as a whole, and not only used up chunk by chunk.
     has_inputs : bool
         Whether the gradient with respect to the inputs is wanted too.
     n_threads : int
@@ -191,7 +194,14 @@ class Layout:
     """
 
     def __init__(
-        self, spec: NetworkSpec, n_rows: int, *, training: bool, has_inputs: bool = False, n_threads: int = 1
+        self,
+        spec: NetworkSpec,
+        n_rows: int,
+        *,
+        training: bool,
+        keeps_gradient: bool = False,
+        has_inputs: bool = False,
+        n_threads: int = 1,
     ) -> None:
         self.spec, self._training, self.has_inputs, self.n_threads = spec, training, has_inputs, n_threads
         self._served: dict[int, bool] = {}  # what `serves` has answered: a fit asks again and again
@@ -207,17 +217,22 @@ class Layout:
             float(np.array(1 / (1 - spec.dropout), spec.dtype)),
         )
         self.loss_case, self.is_linked = loss_case(LOSS_CODES[spec.loss], int(spec.is_linked)), int(spec.is_linked)
+        self.is_scaled = spec.input_scale
+        self.first_transposed = 0 if has_inputs or self.is_scaled else 1  # whose layer has a delta below it
         self.layers, n_weights, n_transposed = self._make_layers()
         self.chunk_size = (max(layer.chunk_rows for layer in self.layers) + 1) * self.panel_width
         self.packed_size = max(self.block_rows * layer.chunk_rows * layer.is_packed for layer in self.layers)
-        self.is_scaled, self.input_scale = spec.input_scale, n_weights  # behind the layers, in each part
-        n_weights += self.layers[0].in_row if self.is_scaled else 0
-        self.weights, self.transposed = self._reserve(n_weights), self._reserve(n_transposed)
+        self.input_scale = n_weights  # behind the layers, in each part
+        n_scale = self.layers[0].in_row if self.is_scaled else 0
+        self.part_size = n_weights + n_scale
+        self.weights = self._reserve(self.part_size)
+        self.transposed = self._reserve(n_transposed if training else 0)
         self.zeros = self._reserve(self.panel_width)
-        self.first_state, self.second_state = (self._reserve(n_weights) if training else 0 for _ in range(2))
         self.numbers = self._reserve(self.layers[-1].row)
         self.y = self._reserve(self.layers[-1].size(self.block_rows))
-        self.gradient = self._reserve(n_weights if training else 0)  # untouched where each chunk is used at once
+        self.keeps_gradient = keeps_gradient or (training and n_rows > self.block_rows)  # to which blocks add
+        self.gradient = self._reserve(self.part_size if self.keeps_gradient else 0)
+        self.scale_gradient = self.gradient + self.input_scale if self.keeps_gradient else self._reserve(n_scale)
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)
         self.packed = self._reserve(n_threads * self.packed_size if training else 0)
         self.sums = self._reserve(self.layers[-1].fan_out * self.lanes if self.layers[-1].is_in_columns else 0)
@@ -245,8 +260,8 @@ class Layout:
                 panels = transposed_panels = _narrow_panels(in_row, *shape, start)
             else:
                 panels = _panels(row, fan_in + 1, *shape, start)
-                transposed_panels = _panels(in_row, row, *shape, transposed)
-                transposed += in_row * row
+                transposed_panels = _panels(in_row, row, *shape, transposed) if number >= self.first_transposed else []
+                transposed += in_row * row if transposed_panels else 0
             bias = start + fan_out * in_row if is_narrow else 0
             chunks = (_CHUNK_ROWS, False) if is_narrow else self._chunks_of(fan_in, len(panels))
             layers.append(
@@ -297,7 +312,8 @@ class Layout:
             return False
         if n_rows not in self._served:
             blocks = _rows_at_once(self.spec, n_rows, training=self._training)[1]
-            self._served[n_rows] = min(n_rows, blocks) <= self.block_rows
+            is_kept = self.keeps_gradient or not self._training or n_rows <= self.block_rows
+            self._served[n_rows] = is_kept and min(n_rows, blocks) <= self.block_rows
         return self._served[n_rows]
 
     def stripes(self, n: int) -> list[tuple[int, int]]:
@@ -326,7 +342,7 @@ class Layout:
 
     def network(self, flat: Array, table: Array, entries: Array) -> Network:
         """Return the network with these parameters and programs."""
-        parts = np.array([self.weights, self.gradient, self.first_state, self.second_state], np.int64)
+        parts = np.array([self.weights, self.gradient], np.int64)
         places = (self.moves, self.weight_runs, parts)
         return Network(table, entries, *places, flat, self.divisor, self.drop_below, self.kept)
 
@@ -336,12 +352,27 @@ class Layout:
         rows: Array = memory.values[own.a : own.a + n * own.stride].reshape(n, own.stride)[:, : own.fan_out]
         return rows
 
-    def unpack(self, memory: Memory, start: int, flat: Array) -> None:
-        """Write what lies in a part, in panels, to a vector in the order of the parameters."""
+    def packed_state(self, flat: Array) -> Array:
+        """Return numbers in the order of the parameters as a part, in panels."""
+        part = aligned(self.part_size, self.spec.dtype)
+        for packed, plain in self._blocks_of(part, flat):
+            packed[...] = plain
+        return part
+
+    def unpacked_state(self, part: Array) -> Array:
+        """Return a part's numbers in the order of the parameters."""
+        flat = np.empty(self.spec.n_params, self.spec.dtype)
+        for packed, plain in self._blocks_of(part, flat):
+            plain[...] = packed
+        return flat
+
+    def _blocks_of(self, part: Array, flat: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield the blocks of numbers that `moves` tells of: views of a part, and of the parameters."""
+        size = flat.itemsize
         for first, step, flat_row, place, row, n_rows, n, _ in self.moves.tolist():
-            for i in range(n_rows):
-                target, own = first + i * flat_row, start + place + i * row
-                flat[target : target + n * step : step] = memory.values[own : own + n]
+            shape, strides = (n_rows, n), (flat_row * size, step * size)
+            packed: Array = np.ndarray(shape, part.dtype, part, place * size, (row * size, size))
+            yield packed, np.ndarray(shape, flat.dtype, flat, first * size, strides)
 
     @cached_property
     def answering(self) -> Array:

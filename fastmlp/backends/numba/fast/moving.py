@@ -13,7 +13,7 @@ from fastmlp.backends.numba.simd.leaf import ahead, pointer
 
 @exact
 def pack(moves: Any, flat: Any, values: Any) -> None:
-    """Lay parameters, or an optimizer's states, out in panels; padding is zero again, whatever is left there."""
+    """Lay parameters out in panels; padding is zero again, whatever is left there."""
     for i in range(moves.shape[0]):
         source, step, source_row = ahead(flat, moves[i, 0]), moves[i, 1], moves[i, 2]
         own, own_row, rows, n = ahead(values, moves[i, 3]), moves[i, 4], moves[i, 5], moves[i, 6]

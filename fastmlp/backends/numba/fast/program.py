@@ -77,9 +77,9 @@ class Writer:
             calls.append((MEET,))
         return [call for call in (*calls, (END,)) if n_threads > 1 or call[0] != MEET]
 
-    def transpose_all(self, first: int) -> list[Call]:
-        """Return the program that makes the transposed copies of the layers from `first` on."""
-        return [*self._chunks.transpose_all(first), (END,)]
+    def transpose_all(self) -> list[Call]:
+        """Return the program that makes the transposed copies."""
+        return [*self._chunks.transpose_all(), (END,)]
 
 
 def assemble(programs: list[list[Call]]) -> tuple[Any, list[int]]:

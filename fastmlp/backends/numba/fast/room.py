@@ -21,6 +21,7 @@ class Purpose(Enum):
 
     EVALUATING = "evaluating"
     TRAINING = "training"
+    GRADIENT = "gradient"
     BOTH_GRADIENTS = "both gradients"
 
 
@@ -38,8 +39,15 @@ class Room:
     """
 
     def __init__(self, spec: NetworkSpec, purpose: Purpose, n_rows: int, n_threads: int = 1) -> None:
-        training, both = purpose is not Purpose.EVALUATING, purpose is Purpose.BOTH_GRADIENTS
-        self.layout = Layout(spec, n_rows, training=training, has_inputs=both, n_threads=n_threads)
+        both = purpose is Purpose.BOTH_GRADIENTS
+        self.layout = Layout(
+            spec,
+            n_rows,
+            training=purpose is not Purpose.EVALUATING,
+            keeps_gradient=both or purpose is Purpose.GRADIENT,
+            has_inputs=both,
+            n_threads=n_threads,
+        )
         self.memory = self.layout.memory()
         self._kept: dict[tuple[object, ...], tuple[Array, dict[int, list[int]]]] = {}
         self._evaluation: tuple[Array, int, bool, Network, Steps] | None = None
@@ -79,9 +87,7 @@ class Room:
                 n: [writer.step(n, learning=learning, thread=t, n_threads=n_threads) for t in range(n_threads)]
                 for n in distinct
             }
-            self._keep(
-                name, programs, writer.transpose_all(0 if self.layout.has_inputs or self.layout.is_scaled else 1)
-            )
+            self._keep(name, programs, writer.transpose_all())
         table, rows = self._kept[name]
         return [self._network(flat, table, rows, sizes, thread) for thread in range(n_threads)]
 

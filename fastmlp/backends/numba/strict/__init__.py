@@ -16,8 +16,7 @@ from fastmlp.backends.base import (
     Batch,
     Dropout,
     Indices,
-    Learner,
-    PlainLearner,
+    PlainTraining,
     Responder,
     Run,
     answer_by_predicting,
@@ -47,7 +46,7 @@ _NO_LOSSES = np.empty(0)
 _NO_GROUPS = np.empty((0, 2), np.int64)
 
 
-class StrictBackend:
+class StrictBackend(PlainTraining):
     """Jitted loops. See `fastmlp.backends.base.Backend` for what the methods take and return."""
 
     name = "numba"
@@ -113,16 +112,12 @@ class StrictBackend:
             self._network(run.parameters),
             samples_of(self.spec, run.X, run.Y, run.weights),
             steps_of(run),
-            Trainee(run.gradient.flat, *run.states, self._nothing),
+            Trainee(np.empty_like(run.parameters.flat), *run.states, self._nothing),
             (start, stop, RULE_CODES[run.rule]),
             (self.spec.dropout > 0, run.seed, run.first_step),
             np.array([*map(run.groups.of, range(self.spec.n_layers)), (run.groups.input_scale,) * 2]),
         )
         return ended
-
-    def learner(self, run: Run) -> Learner:  # noqa: ARG002  it does those of any run
-        """Return what does single steps."""
-        return PlainLearner(self)
 
     # ---- pieces
 
