@@ -13,7 +13,7 @@ from fastmlp.parameters import Parameters
 from fastmlp.per_layer import PerLayer
 from fastmlp.predictor import Predictor
 from fastmlp.spec import NetworkSpec
-from fastmlp.training import TrainingState
+from fastmlp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from fastmlp.estimators import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastmlp.training import TrainingState
+    from fastmlp.training_state import TrainingState
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from fastmlp.optimizers import SGD, Optimizer, as_optimizer
 from fastmlp.parameters import Array, Parameters, initialise
 from fastmlp.predictor import Predictor
 from fastmlp.spec import make_spec
-from fastmlp.training import Callback, Plan, TrainingState, fit
+from fastmlp.training import Callback, Plan, fit
+from fastmlp.training_state import TrainingState
 
 
 class MLP:

@@ -1,34 +1,36 @@
 """Training: batches, epochs, early stopping, callbacks. It knows no backend by name.
 
 An epoch is a run of steps (`fastmlp.backends.base.Run`). What varies from step to step is laid out in arrays
-beforehand, and the backend gets the run in chunks of some 0.2 s: between them Python sees to Ctrl-C. How a
-run is cut into chunks changes no bit of the result.
+beforehand, and the backend gets the run in chunks of some 0.2 s: between them Python sees to Ctrl-C. Where nobody
+looks in between, several short epochs are one run. How steps are cut into runs and chunks changes no bit of the result.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastmlp import metrics as metric_table
 from fastmlp import progress
-from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run, empty_states, sum_in_order
+from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run, sum_in_order
+from fastmlp.epochs import Ahead, Steps
 from fastmlp.errors import DivergedError
-from fastmlp.history import EarlyStopping, EarlyStoppingState, EpochInfo, History
+from fastmlp.history import EarlyStopping, EpochInfo, History
 from fastmlp.interrupts import DeferredInterrupt
-from fastmlp.optimizers import Numbers, Optimizer, Powers
+from fastmlp.optimizers import Optimizer, Powers
 from fastmlp.parameters import Array
-from fastmlp.spec import NetworkSpec
+from fastmlp.training_state import TrainingState, copy_of, fresh_state
 
 if TYPE_CHECKING:
     from fastmlp.network import MLP
 
 Callback = Callable[["MLP", EpochInfo], Any]
 MeanLoss = Callable[[Run], float]
+Figures = tuple[float, float]  # of an epoch: its loss, and its last learning rate
 
 _NO_STATES: tuple[Array, Array] = (np.empty(0), np.empty(0))
 _CHUNK_SECONDS = 0.2  # a chunk that took less than half of it is doubled, one that took over twice is halved
@@ -65,91 +67,11 @@ class Plan:
     shared_l2: float = 0.0
     mean_loss: MeanLoss | None = None
 
-
-@dataclass
-class TrainingState:
-    """Where a training stands, besides the parameters: with them, all that it takes to go on exactly there.
-
-    Attributes
-    ----------
-    spec : NetworkSpec
-    optimizer : Optimizer
-    batches : tuple
-        (n_samples, batch_size, whether they are shuffled): what an epoch under way consists of.
-    states : tuple of ndarray
-        What the optimizer keeps for every parameter, now.
-    generator : dict
-        State of the random generator at the start of the epoch under way.
-    powers : tuple of float
-        Running products of the optimizer's, at the start of that epoch.
-    step, epoch : int
-        Steps and epochs done before that epoch.
-    losses : list of float
-        Losses of the steps done in it: none between epochs.
-    seed : int
-        Of the dropout masks.
-    early_stopping : EarlyStoppingState
-    best : ndarray or None
-        Parameters of the best epoch, where early stopping keeps them.
-    last : ndarray or None
-        Parameters of the last epoch, where the best were put into the network in their place: a fit that goes on
-        from here goes on from these.
-    """
-
-    spec: NetworkSpec
-    optimizer: Optimizer
-    batches: tuple[int, int, bool]
-    states: tuple[Array, Array]
-    generator: Mapping[str, Any]
-    seed: int
-    powers: Powers = (1.0, 1.0)
-    step: int = 0
-    epoch: int = 0
-    losses: list[float] = field(default_factory=list)
-    early_stopping: EarlyStoppingState = field(default_factory=EarlyStoppingState)
-    best: Array | None = None
-    last: Array | None = None
-
-
-@dataclass(frozen=True)
-class Steps:
-    """How an epoch's samples fall into steps; batches whose weights are all zero are left out.
-
-    Attributes
-    ----------
-    starts, stops : ndarray of shape (n_steps,), int64
-    totals : ndarray of shape (n_steps,), float64
-        Weight sum of each step's samples.
-    total : float
-        Their sum.
-    """
-
-    starts: Indices
-    stops: Indices
-    totals: Floats
-    total: float
-
-    @classmethod
-    def of(cls, n_samples: int, batch_size: int) -> Steps:
-        """Cut samples into batches: the steps of every epoch, unless there are weights."""
-        starts = np.arange(0, n_samples, batch_size)
-        stops = np.minimum(starts + batch_size, n_samples)
-        totals = (stops - starts).astype(np.float64)
-        return cls(starts, stops, totals, sum_in_order(totals))
-
-    def repeated(self, times: int) -> Steps:
-        """Return the steps of several passes whose orders lie one behind the other."""
-        n_samples = int(self.stops[-1])
-        begins = np.repeat(np.arange(times) * n_samples, self.starts.size)
-        starts, stops = begins + np.tile(self.starts, times), begins + np.tile(self.stops, times)
-        return Steps(starts, stops, np.tile(self.totals, times), self.total * times)
-
-    def weighted(self, weights: Floats, order: Indices) -> Steps:
-        """Return the steps of an order of samples that have weights."""
-        pairs = zip(self.starts, self.stops, strict=True)
-        totals = np.array([sum_in_order(weights[order[i:j]]) for i, j in pairs])
-        kept = totals > 0
-        return Steps(self.starts[kept], self.stops[kept], totals[kept], sum_in_order(totals[kept]))
+    @property
+    def is_watched(self) -> bool:
+        """Whether anything happens after each epoch that needs the network, or has a say in the next one."""
+        own = self.order is not None or self.mean_loss is not None or self.early_stopping is not None
+        return own or self.validation is not None or bool(self.metrics or self.callbacks)
 
 
 def fit(net: MLP, backend: Backend, data: Batch, plan: Plan, state: TrainingState | None = None) -> History:
@@ -170,9 +92,12 @@ class _Training:
     ) -> None:
         self.net, self.backend, self.data, self.plan, self.history = net, backend, data, plan, history
         self.groups = plan.optimizer.groups(net.spec)
-        self.state = _fresh_state(net, data, plan) if state is None else _copy_of(state, net, data, plan)
+        self.state = fresh_state(net, data, plan) if state is None else copy_of(state, net, data, plan)
         self.first_epoch = self.state.epoch
         self.steps = Steps.of(len(data.X), plan.batch_size)
+        self.ahead = Ahead(self.steps, net.spec.n_params)
+        if plan.is_watched or data.weights is not None:  # with weights each epoch has steps of its own
+            self.ahead.stop()
         self.steps_of_passes = {1: self.steps}  # the last number of passes that made a run, beside one
         self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
         self.backup = net.parameters.flat.copy()
@@ -208,40 +133,82 @@ class _Training:
         self.state.states = first, self.backend.unpack_state(second)
 
     def _run_epochs(self, display: progress.Display, interrupt: DeferredInterrupt) -> str:
-        for number in range(self.plan.epochs):
+        number = 0
+        while number < self.plan.epochs:
             started = time.perf_counter()
-            loss, rate = self._train_epoch(number, interrupt)
-            info = self._look(number, loss, rate, started)
-            self.history.append(info)
-            display.epoch(info)
-            is_over = self._is_over(info)
-            wishes = [callback(self.net, info) for callback in self.plan.callbacks]
-            if any(isinstance(wish, bool | np.bool_) and wish for wish in wishes):
-                return "callback"
-            if is_over:
-                return "early stopping"
+            figures = self._train_epochs(number, interrupt)
+            for loss, rate in figures:  # more than one only where nothing that follows could end the fit
+                info = self._look(number, loss, rate, started, len(figures))
+                self.history.append(info)
+                display.epoch(info)
+                is_over = self._is_over(info)
+                wishes = [callback(self.net, info) for callback in self.plan.callbacks]
+                if any(isinstance(wish, bool | np.bool_) and wish for wish in wishes):
+                    return "callback"
+                if is_over:
+                    return "early stopping"
+                number += 1
             interrupt.check()
         return "epochs"
 
+    def _train_epochs(self, number: int, interrupt: DeferredInterrupt) -> list[Figures]:
+        """Train an epoch, or several where nobody looks in between; return their figures."""
+        n_epochs = self.ahead.epochs(self.plan.epochs - number)  # the first one, of which a part may be done, is single
+        started = time.perf_counter()
+        figures = self._train_at_once(n_epochs) if n_epochs > 1 else []
+        figures = figures or [self._train_epoch(number, interrupt)]
+        self.ahead.adapt(len(figures), time.perf_counter() - started)
+        return figures
+
+    def _train_at_once(self, n_epochs: int) -> list[Figures]:
+        """Do the steps of some epochs as one run; return their figures.
+
+        Where something is not finite there are none, and all is as it was: one epoch after the other, which has the
+        same bits, will then tell where.
+        """
+        state, net = self.state, self.net
+        state.generator = net.generator.bit_generator.state
+        order = np.concatenate([self._order() for _ in range(n_epochs)])
+        run, rates, powers = self._lay_out(order, self._steps_of(order))
+        n_steps, states = rates.size, [values.copy() for values in self.states]
+        self.backup[...] = net.parameters.flat
+        self.is_whole = False
+        is_done = self.backend.train(run, 0, n_steps) == n_steps and bool(np.isfinite(net.parameters.flat).all())
+        if is_done:
+            self._note(n_epochs, n_steps, powers)
+        else:
+            self.ahead.stop()
+            net.parameters.flat[...], net.generator.bit_generator.state = self.backup, state.generator
+            for own, before in zip(self.states, states, strict=True):
+                own[...] = before
+        self.is_whole = True
+        if not is_done:
+            return []
+        losses = run.losses.reshape(n_epochs, -1) * self.steps.totals
+        means = [sum_in_order(own) / self.steps.total for own in losses]
+        return list(zip(means, rates.reshape(n_epochs, -1)[:, -1].tolist(), strict=True))
+
     # ---- one epoch
 
-    def _train_epoch(self, number: int, interrupt: DeferredInterrupt) -> tuple[float, float]:
-        """Do the steps of an epoch that are still to do; return its loss and its last learning rate."""
+    def _train_epoch(self, number: int, interrupt: DeferredInterrupt) -> Figures:
+        """Do the steps of an epoch that are still to do; return its figures."""
         state, net = self.state, self.net
         if not state.losses:
             state.generator = net.generator.bit_generator.state
         order = self._order()
         steps = self._steps_of(order)
-        n_steps = steps.starts.size
-        rates = self.optimizer.rates(state.step, n_steps)
-        numbers = self.optimizer.numbers(self.groups, rates, state.powers)
-        run = self._lay_out(order, steps, numbers)
+        run, rates, powers = self._lay_out(order, steps)
         run.losses[: len(state.losses)] = state.losses
         self.backup[...] = net.parameters.flat
         self._do_steps(run, number, interrupt)
-        state.powers, state.step, state.epoch, state.losses = numbers.powers, state.step + n_steps, state.epoch + 1, []
-        state.generator = net.generator.bit_generator.state
+        self._note(1, rates.size, powers)
         return self._mean_loss(run, steps), float(rates[-1])
+
+    def _note(self, n_epochs: int, n_steps: int, powers: Powers) -> None:
+        """Note that epochs are done."""
+        state = self.state
+        state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + n_epochs, []
+        state.generator = self.net.generator.bit_generator.state
 
     def _order(self) -> Indices:
         n_samples = len(self.data.X)
@@ -261,9 +228,11 @@ class _Training:
             return self.plan.mean_loss(run)
         return sum_in_order(run.losses * steps.totals) / steps.total
 
-    def _lay_out(self, order: Indices, steps: Steps, numbers: Numbers) -> Run:
-        """Return the run of a whole epoch."""
-        return Run(
+    def _lay_out(self, order: Indices, steps: Steps) -> tuple[Run, Floats, Powers]:
+        """Return the run of whole epochs, the rate of each step, and the optimizer's powers after it."""
+        rates = self.optimizer.rates(self.state.step, steps.starts.size)
+        numbers = self.optimizer.numbers(self.groups, rates, self.state.powers)
+        run = Run(
             parameters=self.net.parameters,
             states=self.states,
             rule=self.optimizer.rule,
@@ -283,6 +252,7 @@ class _Training:
             first_step=self.state.step,
             groups=self.groups,
         )
+        return run, rates, numbers.powers
 
     def _do_steps(self, run: Run, number: int, interrupt: DeferredInterrupt) -> None:
         n_steps, done = run.starts.size, len(self.state.losses)
@@ -315,8 +285,8 @@ class _Training:
 
     # ---- after an epoch
 
-    def _look(self, number: int, loss: float, rate: float, started: float) -> EpochInfo:
-        """Return the epoch's figures."""
+    def _look(self, number: int, loss: float, rate: float, started: float, n_epochs: int) -> EpochInfo:
+        """Return the figures of an epoch, one of some that have begun at a time."""
         plan, validation = self.plan, self.plan.validation
         return EpochInfo(
             epoch=number,
@@ -325,7 +295,7 @@ class _Training:
             validation_loss=None if validation is None else self.backend.loss(self.net.parameters, validation),
             metrics=self._metrics(self.data),
             validation_metrics={} if validation is None else self._metrics(validation),
-            seconds=time.perf_counter() - started,
+            seconds=(time.perf_counter() - started) / n_epochs,
             learning_rate=rate,
         )
 
@@ -349,53 +319,6 @@ class _Training:
                 state.best = np.empty_like(self.backup) if state.best is None else state.best
                 state.best[...] = self.net.parameters.flat
         return state.early_stopping.is_over(early)
-
-
-def _batches(data: Batch, plan: Plan) -> tuple[int, int, bool]:
-    return len(data.X), plan.batch_size, plan.shuffle
-
-
-def _fresh_state(net: MLP, data: Batch, plan: Plan) -> TrainingState:
-    seed = int(net.generator.integers(1 << 32)) if net.spec.dropout else 0
-    states = empty_states(net.spec, plan.optimizer.rule)
-    generator = net.generator.bit_generator.state
-    return TrainingState(net.spec, plan.optimizer, _batches(data, plan), states, generator, seed)
-
-
-def _copy_of(state: TrainingState, net: MLP, data: Batch, plan: Plan) -> TrainingState:
-    """Return a state of the fit's own, after checking that it belongs to this network and optimizer.
-
-    The network's generator, and parameters that the best have replaced, are set to where the state has them.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it does not.
-    """
-    if not isinstance(state, TrainingState):
-        msg = f"state is {state!r}; expected the TrainingState of an earlier fit, as in history.state"
-        raise TypeError(msg)
-    if state.spec != net.spec:
-        name = next(f.name for f in fields(net.spec) if getattr(state.spec, f.name) != getattr(net.spec, f.name))
-        theirs, ours = getattr(state.spec, name), getattr(net.spec, name)
-        msg = f"state belongs to a network with {name}={theirs!r}, but this one has {name}={ours!r}"
-        raise ValueError(msg)
-    if state.optimizer != plan.optimizer:
-        msg = f"state belongs to {state.optimizer}, but this fit has optimizer {plan.optimizer}; use the same"
-        raise ValueError(msg)
-    batches = _batches(data, plan)
-    if state.losses and state.batches != batches:
-        msg = (
-            f"state stands within an epoch with (n_samples, batch_size, shuffle) = {state.batches}, but this fit has "
-            f"{batches}; use the same"
-        )
-        raise ValueError(msg)
-    net.generator.bit_generator.state = state.generator
-    if state.last is not None:
-        net.parameters.flat[...] = state.last
-    first, second = (values.copy() for values in state.states)
-    best = None if state.best is None else state.best.copy()
-    return replace(state, batches=batches, states=(first, second), losses=list(state.losses), best=best, last=None)
 
 
 def _first_bad_layer(backend: Backend, run: Run, step: int) -> int | None:

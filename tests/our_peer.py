@@ -15,7 +15,7 @@ from benchmarks.peers.base import ADAM, PEERS, Problem
 from benchmarks.peers.results import Rival, Row
 from benchmarks.peers.workloads import WORKLOADS, Bar, Workload
 from fastmlp.optimizers import Optimizer
-from fastmlp.training import TrainingState
+from fastmlp.training_state import TrainingState
 
 TINY = Workload(Case("tiny", (3, 4, 3), "relu", batch_size=8, n_batches=4), Bar(1e-9, 1e9))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import MLP, Adam, EpochInfo, History, schedules, training
+from fastmlp import MLP, Adam, EpochInfo, History, epochs, schedules, training
 from fastmlp.backends import make_backend
 from tests import checkers, processes
 
@@ -54,6 +54,7 @@ def press_after(patch: pytest.MonkeyPatch, net: MLP, step: int, press: Callable[
 
     patch.setattr(kind, "train", train_and_press)
     patch.setattr(training, "_CHUNK_SECONDS", 0.0)
+    patch.setattr(epochs, "_SECONDS_AT_ONCE", 0.0)
 
 
 def ctrl_c() -> None:

@@ -23,7 +23,8 @@ from fastmlp.estimators.solvers import Solver
 from fastmlp.estimators.telling import warn
 from fastmlp.history import EpochInfo
 from fastmlp.network import MLP
-from fastmlp.training import Plan, TrainingState
+from fastmlp.training import Plan
+from fastmlp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from fastmlp.estimators.base import BaseMLP

@@ -15,7 +15,7 @@ import numpy as np
 from fastmlp.backends.base import Floats
 from fastmlp.optimizers import SGD, Adam, AdamW, Coefficients, Optimizer, Powers, RMSprop
 from fastmlp.schedules import Schedule
-from fastmlp.training import TrainingState
+from fastmlp.training_state import TrainingState
 
 _SMALLEST_RATE = 1e-6  # "adaptive" ends the fit rather than divide a rate below it
 _ADAPTIVE_DIVISOR = 5.0
