@@ -19,7 +19,7 @@ from fastmlp.backends.numba.simd.library import module_of
 from fastmlp.backends.numba.simd.registers import Registers
 
 _LINUX, _LINUX_ON_ARM, _MAC = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-macosx11.0.0"
-TILES = ("panel_product", "product_of_packed", "row_product", "dots", "transpose")
+TILES = ("panel_product", "product_of_packed", "row_product", "dots", "spread", "transpose")
 PRODUCTS = ("panel_product", "product_of_packed", "row_product", "dots")
 
 

@@ -177,6 +177,28 @@ def test_narrow_products_are_exact(dtype: str) -> None:
 
 
 @both_dtypes
+def test_products_with_few_rows_are_those_of_tiles(dtype: str) -> None:
+    """To the bit, signs of zeros too, of an A that lies in rows or in columns; nothing else is touched."""
+    lanes = lanes_of(dtype)
+    for columns, registers, m in itertools.product(range(1, dots.columns_at_most(lanes) + 1), (1, 2, 5), (1, 2, 7)):
+        generator, size = np.random.default_rng((columns, registers, m)), registers * lanes
+        A, W = (generator.standard_normal(shape).astype(dtype) for shape in ((m, columns), (columns, size)))
+        A[0, 0], W[0, 0] = 0.0, -1.0
+        expected, zeros = np.full((m, size), np.nan, dtype), np.zeros(size, dtype)
+        for start in range(0, size, lanes):
+            panel = np.full(m * lanes, np.nan, dtype)
+            own = np.ascontiguousarray(W[:, start : start + lanes])
+            sizes = (lanes, 0, lanes, columns, m, 1)
+            leaf_calls.panel_product(A.ravel(), (0, columns, 1), own.ravel(), zeros, panel, sizes)
+            expected[:, start : start + lanes] = panel.reshape(m, lanes)
+        for flat, a_row, a_column in ((spread(A, columns + 3), columns + 3, 1), (spread(A.T, m + 2), 1, m + 2)):
+            C = np.full(m * (size + 5), np.nan, dtype)
+            places = (a_row, a_column, size + 2, size + 5)
+            leaf_calls.spread(flat, spread(W, size + 2), C, places, (size, m, columns))
+            assert C.tobytes() == spread(expected, size + 5).tobytes(), (columns, registers, m)
+
+
+@both_dtypes
 def test_a_row_of_a_narrow_product_has_the_same_bits_everywhere(dtype: str) -> None:
     """In every row of a block, in none, and read from W as it lies, whose last register along k is incomplete."""
     lanes = lanes_of(dtype)

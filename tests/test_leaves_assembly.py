@@ -114,6 +114,7 @@ def test_products_stay_in_registers(processor: Processor, dtype: str) -> None:
     assert len(row_loops) >= len(tiles._ROW_BLOCKS)
     for columns in range(1, dots.columns_at_most(processor.registers.kind(dtype).lanes) + 1):
         assert loops[f"fastmlp_dots_{dtype}_columns_of_{columns}"]
+        assert loops[f"fastmlp_spread_{dtype}_columns_of_{columns}"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

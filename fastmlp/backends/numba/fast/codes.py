@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # Offsets are in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(35))
+_codes: Any = map(np.int64, range(36))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -43,6 +43,7 @@ _codes: Any = map(np.int64, range(35))
     PACK_INPUTS,  # column, place of the first row, out, size, rows: the same of X
     OF_PACKED,  # a, b, b_row, init, init_row, c, c_row, k, m, vectors
     SUMS_OF_ROWS,  # x, x_row, init, out, rows, vectors
+    SPREAD,  # a, a_row, a_column, w, w_row, c, c_row, size, m, columns
     MULTIPLY_ROWS,  # rows, factors, out, number of rows, row, size
 ) = _codes
 WIDTH = 13

@@ -16,7 +16,7 @@ from fastmlp.backends.numba.fast import codes
 from fastmlp.backends.numba.fast.moving import gather_labels, gather_shares, gather_targets, hand_out, pack, unpack
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import library, outputs, passes
-from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots
+from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots, spread
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import (
@@ -44,7 +44,7 @@ _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
 )
 _GATHER, _MULTIPLY_ROWS = codes.GATHER, codes.MULTIPLY_ROWS
 _PACK, _PACK_INPUTS, _OF_PACKED = codes.PACK, codes.PACK_INPUTS, codes.OF_PACKED
-_SUMS_OF_ROWS = codes.SUMS_OF_ROWS
+_SUMS_OF_ROWS, _SPREAD = codes.SUMS_OF_ROWS, codes.SPREAD
 _WIDTH = codes.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
@@ -115,6 +115,9 @@ def perform(  # noqa: PLR0915  one branch a call
                     dots(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
                 else:
                     dots_to_columns(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
+            elif code == _SPREAD:
+                a, w, c = ahead(values, call[1]), ahead(values, call[4]), ahead(values, call[6])
+                spread(a, call[2], call[3], w, call[5], c, call[7], call[8], call[9], call[10])
             elif code == _UPDATE:
                 w, g, s, t = (
                     ahead(values, call[1]),

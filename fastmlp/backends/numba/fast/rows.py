@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from fastmlp.backends.numba.fast.codes import (
     ACTIVATE,
     DERIVATIVE,
@@ -28,10 +30,13 @@ from fastmlp.backends.numba.fast.codes import (
     SOFTMAX_COLUMNS,
     SOFTMAX_DELTA,
     SOFTMAX_DELTA_COLUMNS,
+    SPREAD,
     TARGETS,
     Call,
 )
 from fastmlp.backends.numba.fast.layout import Layer, Layout
+
+_BACK_BYTES = 8 * 1024  # of deltas that are made in one pass and multiplied in the next: they, activations and weights
 
 
 class Rows:
@@ -66,14 +71,29 @@ class Rows:
                 yield DERIVATIVE, z + start, a + start, delta + start, size, last.activation
         yield self._by_layout(SCALE, SCALE_COLUMNS), delta, first, n, last.fan_out, self._step(last)
         for layer, below in zip(layout.layers[:0:-1], layout.layers[-2::-1], strict=True):
-            start = first * below.stride
-            yield from self._back_product(layer, first, n, below.delta + start, below.stride)
-            if self.dropping:
-                yield MULTIPLY, below.delta + start, below.factors + start, below.delta + start, n * below.stride
-            z, a, delta = (part + start for part in (below.z, below.a, below.delta))
-            yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
+            for own_first, rows in self._at_once(layer, below, first, n):
+                yield from self._back(layer, below, own_first, rows)
         if layout.is_scaled:
             yield from self._slopes_of_scale(first, n)
+
+    def _at_once(self, layer: Layer, below: Layer, first: int, n: int) -> Iterator[tuple[int, int]]:
+        """Yield the first, and the number, of those of n rows whose deltas go back through a layer together.
+
+        Of a narrow one they are so few that they stay in the first-level cache.
+        """
+        row_bytes = below.stride * np.dtype(self.layout.spec.dtype).itemsize
+        size = max(1, _BACK_BYTES // row_bytes) if layer.is_narrow else n
+        for start in range(first, first + n, size):
+            yield start, min(size, first + n - start)
+
+    def _back(self, layer: Layer, below: Layer, first: int, n: int) -> Iterator[Call]:
+        """Take the deltas of n rows from a layer to the one below."""
+        start = first * below.stride
+        yield from self._back_product(layer, first, n, below.delta + start, below.stride)
+        if self.dropping:
+            yield MULTIPLY, below.delta + start, below.factors + start, below.delta + start, n * below.stride
+        z, a, delta = (part + start for part in (below.z, below.a, below.delta))
+        yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
 
     def measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
         """Return the call that sums up the losses of n rows, as those of a stripe, and writes their slopes."""
@@ -166,8 +186,12 @@ class Rows:
     def _back_product(self, layer: Layer, first: int, n: int, out: int, out_row: int) -> Iterator[Call]:
         """Write delta @ W.T of a layer."""
         delta = layer.delta + first * layer.stride
+        if layer.is_narrow:
+            w, sizes = self.layout.weights + layer.panels[0].start, (layer.in_row, n, layer.fan_out)
+            yield SPREAD, delta, layer.stride, layer.column, w, layer.in_row, out, out_row, *sizes
+            return
         for panel in layer.transposed_panels:
-            t = panel.start + (self.layout.weights if layer.is_narrow else self.layout.transposed)
+            t = panel.start + self.layout.transposed
             yield (
                 *(PRODUCT, delta, layer.stride, layer.column, t, panel.row, self.layout.zeros, 0),
                 *(out + panel.column, out_row, layer.fan_out, n, panel.vectors),

@@ -150,6 +150,50 @@ def dots_to_columns(code: Code, *arguments: Any) -> None:
     _blocks_of_rows(code, _write_columns, arguments, by_row=False)
 
 
+# ---- the way back
+
+
+@leaf("v ii v i v i iii")
+def spread(code: Code, *arguments: Any) -> None:
+    """Write C = A W for a W of few rows, each row of C as a whole: 2 m columns size operations.
+
+    Panel by panel, as tiles do it, nearly all of the time would go into writing numbers that are far apart.
+
+    Parameters
+    ----------
+    a, a_row, a_column
+        A: entry (i, j) is i * a_row + j * a_column numbers after `a`.
+    w, w_row
+        W, a row for each column of A.
+    c, c_row
+        C, m rows.
+    size, m, columns
+        Numbers of a row of W and C, a multiple of a register's lanes; rows of C; columns of A, at most
+        `columns_at_most`.
+    """
+    *operands, m, columns = arguments
+
+    def rows(n: int, inner: Code, m: Any, *own: Any) -> None:
+        a, a_row, a_column, w, w_row, c, c_row, size = own
+        with inner.loop(m) as i:
+            row, out = inner.at(a, inner.mul(i, a_row)), inner.at(c, inner.mul(i, c_row))
+            factors = [inner.splat(inner.scalar(row, inner.mul(a_column, j))) for j in range(n)]
+            with inner.loop(size, inner.kind.lanes) as column:
+                total = inner.lanes(0.0)
+                for j, factor in enumerate(factors):
+                    numbers = inner.load(w, inner.add(inner.mul(w_row, j), column))
+                    total = fused(factor, numbers, total.value)
+                inner.store(total, out, column)
+
+    def case(n: int) -> None:
+        code.call(f"columns_of_{n}", partial(rows, n), m, *operands)
+
+    code.switch(columns, {n: partial(case, n) for n in range(1, columns_at_most(code.kind.lanes) + 1)})
+
+
+# ---- one row
+
+
 @leaf("v v v v i i")
 def row_dots(code: Code, a: Any, w: Any, b: Any, z: Any, k: Any, columns: Any) -> None:
     """Write z = b + a W for one row, in the order of `dots`.
