@@ -44,7 +44,7 @@ ORDER = (
     "backends.numba.warming",
     "backends.__init__",
     # training, and what a user holds
-    *("data", "history", "progress", "training", "predictor", "online", "network"),
+    *("data", "history", "progress", "epochs", "training_state", "training", "predictor", "online", "network"),
     # checking gradients
     "gradcheck",
     # scikit-learn's names
