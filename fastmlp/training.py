@@ -16,7 +16,7 @@ import numpy as np
 
 from fastmlp import metrics as metric_table
 from fastmlp import progress
-from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run, sum_in_order
+from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run, some_of, sum_in_order
 from fastmlp.epochs import Ahead, Steps
 from fastmlp.errors import DivergedError
 from fastmlp.history import EarlyStopping, EpochInfo, History
@@ -329,6 +329,6 @@ def _first_bad_layer(backend: Backend, run: Run, step: int) -> int | None:
     scale = run.parameters.input_scale
     if scale is not None and not np.isfinite(scale).all():
         return 0
-    X = run.X[run.rows(step)]
+    X = some_of(run.X, run.rows(step))
     outputs = [*backend.hidden_activations(run.parameters, X), backend.predict(run.parameters, X)]
     return next((layer for layer, A in enumerate(outputs) if not np.isfinite(A).all()), None)

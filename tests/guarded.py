@@ -24,6 +24,7 @@ from fastmlp.optimizers import N_COEFFICIENTS, RULES
 from fastmlp.parameters import Parameters
 from fastmlp.spec import NetworkSpec
 from tests import checkers
+from tests.compressed import Compressed
 
 Place = Callable[[np.ndarray], np.ndarray]
 
@@ -135,8 +136,17 @@ def results(spec: NetworkSpec, place: Place) -> str:
         run = run_of(spec, rule, (parameters(), *states), (X, Y, weights), place)
         assert backend.train(run, 0, 3) == 3
         found += [run.parameters.flat, *map(backend.unpack_state, run.states), run.losses]
+    if not spec.input_scale:
+        found += of_compressed(backend, own, Batch(X * (X > 0), Y, weights, float(N), spec.l2), place)
     assert all(np.isfinite(array).all() for array in found)
     return checkers.digest(found)
+
+
+def of_compressed(backend: FastBackend, own: Parameters, batch: Batch, place: Place) -> list[np.ndarray]:
+    """Return what a backend computes from samples whose zeros are left out."""
+    batch, gradient = batch._replace(X=Compressed(batch.X, place)), own.copy()  # type: ignore[arg-type]
+    losses = [backend.loss(own, batch), backend.loss_and_gradient(own, batch, gradient)]
+    return [np.array(losses), gradient.flat, backend.input_gradient(own, batch), backend.predict(own, batch.X)]
 
 
 def run_of(spec: NetworkSpec, rule: str, trained: tuple[Any, Any, Any], data: Any, place: Place) -> Run:

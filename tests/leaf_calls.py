@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastmlp.backends.numba.fast import moving
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import dots as narrow
-from fastmlp.backends.numba.simd import library, outputs, passes, tiles
+from fastmlp.backends.numba.simd import library, outputs, passes, sparse, tiles
 from fastmlp.backends.numba.simd.leaf import ahead, pointer
 
 
@@ -77,6 +78,29 @@ def spread(A: Any, W: Any, C: Any, places: Any, sizes: Any) -> None:
 def row_dots(a: Any, W: Any, b: Any, z: Any, k: int, columns: int) -> None:
     """Write z = b + a W."""
     narrow.row_dots(pointer(a), pointer(W), pointer(b), pointer(z), k, columns)
+
+
+@exact
+def sparse_product(numbers: Any, columns: Any, starts: Any, order: Any, W: Any, init: Any, C: Any, sizes: Any) -> None:
+    """Write C = init + X W for samples in an order; `sizes` are the rows' distances in W and C, rows, and vectors."""
+    w_row, c_row, m, vectors = sizes
+    x, j, i, chosen = pointer(numbers), pointer(columns), pointer(starts), pointer(order)
+    sparse.sparse_product(x, j, i, chosen, pointer(W), w_row, pointer(init), pointer(C), c_row, m, vectors)
+
+
+@exact
+def sparse_gradient(memory: Any, first: int, delta: Any, init: Any, C: Any, sizes: Any) -> None:
+    """Write C = init + X.T delta for features from one on; `sizes` are rows' distances, their number, and vectors."""
+    row, init_row, c_row, m, vectors = sizes
+    x, rows, ends = pointer(memory.numbers), pointer(memory.rows), ahead(pointer(memory.ends), first)
+    start, c = pointer(init), pointer(C)
+    sparse.sparse_gradient(x, rows, ends, pointer(delta), row, start, init_row, c, c_row, m, vectors)
+
+
+@exact
+def turn(samples: Any, order: Any, n_columns: int, memory: Any) -> None:
+    """Write the entries of each feature of some samples."""
+    moving.turn(samples, pointer(order), order.size, n_columns, memory)
 
 
 @exact

@@ -35,6 +35,7 @@ ORDER = (
     *("backends.numba.simd.lanes", "backends.numba.simd.leaf"),
     *("backends.numba.simd.formulas", "backends.numba.simd.tiles", "backends.numba.simd.dots"),
     *("backends.numba.simd.passes", "backends.numba.simd.outputs", "backends.numba.simd.threads"),
+    "backends.numba.simd.sparse",
     *("backends.numba.simd.library", "backends.numba.simd.__init__"),
     *("backends.numba.crew", "backends.numba.fast.codes", "backends.numba.fast.layout", "backends.numba.fast.rows"),
     *("backends.numba.fast.chunks", "backends.numba.fast.program"),

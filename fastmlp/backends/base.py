@@ -14,6 +14,7 @@ starts at +0.0 and adds in ascending index, products rounded before they are add
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -49,6 +50,54 @@ class Batch(NamedTuple):
     weights: Floats | None
     total: float
     l2: float
+
+
+class CompressedRows(ABC):
+    """Samples most of whose features are zero: what a batch has as X where a backend `takes_sparse`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n_samples, n_in).
+    starts : ndarray of shape (n_samples + 1,), int64
+        The features of sample i that are not zero are those from ``starts[i]`` up to ``starts[i + 1]`` of the columns,
+        in any order; of one that stands there several times it is the sum.
+    columns : ndarray of shape (n_entries,), int32
+    numbers : ndarray of shape (n_entries,)
+        Of the spec's dtype.
+    """
+
+    shape: tuple[int, int]
+    starts: Indices
+    columns: NDArray[np.int32]
+    numbers: Array
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, rows: Indices | slice) -> Array:
+        """Return some of the samples, dense."""
+
+    @abstractmethod
+    def some(self, rows: Indices | slice) -> CompressedRows:
+        """Return some of the samples."""
+
+    @abstractmethod
+    def dot(self, W: Array, out: Array) -> None:
+        """Write X @ W."""
+
+    @property
+    @abstractmethod
+    def T(self) -> Turned:
+        """What multiplies as X.T does."""
+
+
+class Turned(Protocol):
+    """The transpose of compressed rows."""
+
+    def dot(self, delta: Array, out: Array) -> None:
+        """Write X.T @ delta."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +185,7 @@ class Backend(Protocol):
 
     name: str
     spec: NetworkSpec
+    takes_sparse: bool  # whether a batch's X may be `CompressedRows`, but in `answer` and in what a responder is given
 
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs, of shape (n, n_out), in memory of their own."""
@@ -204,6 +254,8 @@ class PlainLearner:
 class PlainTraining:
     """What a backend has that keeps states in the order of the parameters, and learns online by runs of one step."""
 
+    takes_sparse = False
+
     def pack_state(self, state: Array) -> Array:
         """Return a state as it is."""
         return state
@@ -265,6 +317,11 @@ def empty_states(spec: NetworkSpec, rule: str) -> tuple[Array, Array]:
     n = RULES[rule].n_states
     first, second = (np.zeros(spec.n_params if i < n else 0, spec.dtype) for i in range(2))
     return first, second
+
+
+def some_of(X: Array, rows: Indices | slice) -> Array:
+    """Return some samples of X, which are compressed if it is."""
+    return X.some(rows) if isinstance(X, CompressedRows) else X[rows]
 
 
 def dense_rows(Y: Array, rows: Indices | slice, out: Array) -> Array:

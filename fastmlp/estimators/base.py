@@ -17,7 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.backends import Work
-from fastmlp.backends.base import Backend, Batch, Floats
+from fastmlp.backends.base import Backend, Batch, Floats, sum_in_order
 from fastmlp.data import check_sample_weight, check_Y, make_batch
 from fastmlp.estimators.building import Columns
 from fastmlp.estimators.descent import NON_FINITE, Course, Task, batch_size_for, descend
@@ -27,7 +27,7 @@ from fastmlp.estimators.lbfgs import Limits, minimise
 from fastmlp.estimators.scaling import Scaling
 from fastmlp.estimators.scores import Score
 from fastmlp.estimators.solvers import make_solver
-from fastmlp.estimators.sparse import SparseBackend, SparseRows, as_array
+from fastmlp.estimators.sparse import SparseRows, as_array, for_rows
 from fastmlp.estimators.splitting import hold_out
 from fastmlp.parameters import Array
 from fastmlp.spec import NetworkSpec
@@ -280,7 +280,7 @@ class BaseMLP(Fitted):
         constant = 0.0 if constants is None else float(np.average(constants, weights=batch.weights))
         course = Course(self, constant)
         limits = Limits(self.max_iter, self.max_fun, self.tol)
-        found = minimise(_backend(engine.backend, data), engine.net.parameters, batch, limits, course.iteration_ends)
+        found = minimise(_backend(engine.backend, batch), engine.net.parameters, batch, limits, course.iteration_ends)
         self.loss_, self.n_iter_ = found.loss + constant, found.n_iter
 
     def _fit_stochastic(self, spec: NetworkSpec, data: Data, extras: Extras, *, incremental: bool) -> None:
@@ -295,10 +295,14 @@ class BaseMLP(Fitted):
         if self.dropout:
             engine.net.generator = np.random.default_rng(self._random_state.randint(2**31))
         self._look_at_scales(train, spec.dtype)
-        batch, backend = self._batch_of(spec, train), _backend(engine.backend, train)
+        batch = self._batch_of(spec, train)
         constants = self._loss_constants(batch.Y)
         score = None if held_out is None else self._score_of(spec, held_out)
-        descend(self, Task(engine.net, backend, batch, batch_size, constants, score), incremental=incremental)
+        descend(
+            self,
+            Task(engine.net, _backend(engine.backend, batch), batch, batch_size, constants, score),
+            incremental=incremental,
+        )
 
     def _parts(self, data: Data, extras: Extras) -> tuple[Data, Data | None]:
         """Return the samples to train on, and those that early stopping looks at."""
@@ -316,13 +320,13 @@ class BaseMLP(Fitted):
     def _score_of(self, spec: NetworkSpec, held_out: Data) -> Any:  # noqa: ANN401
         """Return what computes the score of the samples held out, for the parameters as they are then."""
         engine = self._engine
-        parameters, backend, scoring = engine.net.parameters, _backend(engine.backend, held_out), self._watched()
-        if scoring is None:
+        parameters, scoring = engine.net.parameters, self._watched()
+        if scoring is None or scoring == "loss":
             batch = self._batch_of(spec, held_out)
+            backend = _backend(engine.backend, batch)
+            if scoring == "loss":
+                return lambda: -backend.loss(parameters, batch)
             return lambda: self._score(backend.predict(parameters, batch.X), batch.Y, batch.weights)
-        if scoring == "loss":
-            batch = self._batch_of(spec, held_out)
-            return lambda: -backend.loss(parameters, batch)
         return partial(check_scoring(self, scoring), self, *held_out.given())
 
     def _look_at_scales(self, data: Data, dtype: str) -> None:
@@ -332,14 +336,14 @@ class BaseMLP(Fitted):
             self._scale_targets(data.Y, data.weights, dtype)
 
     def _batch_of(self, spec: NetworkSpec, data: Data) -> Batch:
-        """Return samples as a backend takes them, which for sparse X is a `SparseBackend`."""
+        """Return samples as a backend takes them, which for sparse X is one of `sparse.for_rows`."""
         scaling, Y = self._x_scaling(), self._scaled(data.Y)
         if not issparse(data.X):
             X = data.X if scaling is None else scaling.apply(data.X.astype(spec.dtype, copy=False))
             return make_batch(spec, X, Y, data.weights)
         rows = SparseRows(data.X, spec.dtype, scaling)
         weights = check_sample_weight(data.weights, len(rows))
-        total = float(len(rows)) if weights is None else float(weights.sum())
+        total = float(len(rows)) if weights is None else sum_in_order(weights)
         return Batch(as_array(rows), check_Y(spec, Y, len(rows)), weights, total, 0.0)
 
     # ---- coefficients
@@ -406,5 +410,6 @@ def _pair(X: Any, y: Any) -> tuple[Any, Any]:  # noqa: ANN401
     return X, y
 
 
-def _backend(backend: Backend, data: Data) -> Backend:
-    return SparseBackend(backend) if issparse(data.X) else backend
+def _backend(backend: Backend, batch: Batch) -> Backend:
+    X: object = batch.X
+    return for_rows(backend, X) if isinstance(X, SparseRows) else backend

@@ -13,7 +13,7 @@ from fastmlp.estimators.engine import Engine, backend_for
 from fastmlp.estimators.picture import layers_as_html
 from fastmlp.estimators.scaling import Scaling
 from fastmlp.estimators.settings import Settings
-from fastmlp.estimators.sparse import SparseBackend, SparseRows, as_array
+from fastmlp.estimators.sparse import SparseRows, as_array, for_rows
 from fastmlp.history import History
 from fastmlp.network import MLP
 from fastmlp.parameters import Array
@@ -83,8 +83,8 @@ class Fitted(Settings):
                 pass  # what is wrong with it is told below, in the words that scikit-learn's users know
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         if issparse(X):
-            rows = as_array(SparseRows(X, net.spec.dtype, scaling))
-            return SparseBackend(self._engine.backend).predict(net.parameters, rows)
+            rows = SparseRows(X, net.spec.dtype, scaling)
+            return for_rows(self._engine.backend, rows).predict(net.parameters, as_array(rows))
         return net.predict(X if scaling is None else scaling.apply(X.astype(net.spec.dtype)))
 
     def plot_history(self, ax: Axes | None = None) -> Axes:

@@ -1,4 +1,4 @@
-"""Sparse data for backends that take dense rows: a batch is made dense when its turn comes, never the whole."""
+"""Sparse data, and what makes its batches dense for a backend that wants them so: one at a time, never the whole."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from fastmlp.backends.base import (
     Backend,
     Batch,
+    CompressedRows,
     Dropout,
     Indices,
     Learner,
@@ -26,8 +28,8 @@ from fastmlp.spec import NetworkSpec
 _BLOCK_ENTRIES = 1 << 20  # of the dense rows that a forward pass takes at once: 8 MB
 
 
-class SparseRows:
-    """A sparse matrix, as a table of rows that are handed out dense.
+class SparseRows(CompressedRows):
+    """A sparse matrix as a batch's X.
 
     Parameters
     ----------
@@ -40,18 +42,37 @@ class SparseRows:
     """
 
     def __init__(self, matrix: Any, dtype: str, scaling: Scaling | None = None) -> None:  # noqa: ANN401  SciPy has no types
-        self._matrix = matrix.tocsr().astype(dtype, copy=False)
+        self._matrix = csr_array(matrix.tocsr().astype(dtype, copy=False))
         self._scaling = scaling
-        self.shape: tuple[int, int] = self._matrix.shape
-        self.dtype = np.dtype(dtype)
+        self.shape, self.dtype = self._matrix.shape, np.dtype(dtype)
+        self.starts = self._matrix.indptr.astype(np.int64, copy=False)
+        self.columns = self._matrix.indices.astype(np.int32, copy=False)
+        self.numbers = self._matrix.data
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    @property
+    def is_scaled(self) -> bool:
+        """Whether nothing of it is zero."""
+        return self._scaling is not None
 
     def __getitem__(self, rows: Indices | slice) -> Array:
         """Return some rows, dense and C-contiguous."""
         dense: Array = self._matrix[rows].toarray(order="C")
         return dense if self._scaling is None else self._scaling.apply(dense)
+
+    def some(self, rows: Indices | slice) -> SparseRows:
+        """Return some of the samples."""
+        if isinstance(rows, slice) and rows.indices(len(self)) == (0, len(self), 1):
+            return self
+        return SparseRows(self._matrix[rows], self.dtype.name, self._scaling)
+
+    def dot(self, W: Array, out: Array) -> None:
+        """Write X @ W."""
+        out[...] = self._matrix @ W
+
+    @property
+    def T(self) -> _Turned:
+        """What multiplies as X.T does."""
+        return _Turned(self._matrix)
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Yield all rows in blocks of bounded size."""
@@ -61,8 +82,24 @@ class SparseRows:
             yield rows, self[rows]
 
 
+class _Turned:
+    """The transpose of a sparse matrix."""
+
+    def __init__(self, matrix: Any) -> None:  # noqa: ANN401
+        self._matrix = matrix
+
+    def dot(self, delta: Array, out: Array) -> None:
+        """Write X.T @ delta."""
+        out[...] = self._matrix.T @ delta
+
+
+def for_rows(backend: Backend, rows: SparseRows) -> Backend:
+    """Return a backend that takes these rows as X: this one, or one that makes their batches dense for it."""
+    return backend if backend.takes_sparse and not rows.is_scaled else SparseBackend(backend)
+
+
 def as_array(rows: SparseRows) -> Array:
-    """Return the rows under the type that data has in a batch; `SparseBackend` takes them for what they are."""
+    """Return the rows under the type that data has in a batch: what `for_rows` returns takes them for what they are."""
     return cast("Array", rows)
 
 
@@ -75,7 +112,7 @@ class SparseBackend:
     """
 
     def __init__(self, inner: Backend) -> None:
-        self._inner = inner
+        self._inner, self.takes_sparse = inner, True
         self.name = inner.name
         self.spec: NetworkSpec = inner.spec
 

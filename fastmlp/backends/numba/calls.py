@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS, SOFTMAX
-from fastmlp.backends.base import Batch, Dropout, Floats, Run
+from fastmlp.backends.base import Batch, CompressedRows, Dropout, Floats, Run
 from fastmlp.losses import LOSSES
 from fastmlp.optimizers import N_COEFFICIENTS, RULES
 from fastmlp.parameters import Array
@@ -26,17 +26,24 @@ Key = tuple[bool, int, int]
 KEEP_ALL: Key = (False, 0, 0)
 
 _NO_LABELS = np.empty(0, np.int64)
+_NO_COLUMNS = np.empty(0, np.int32)
 _NO_NUMBERS = np.empty(0)
 _NO_COEFFICIENTS = np.empty((0, N_COEFFICIENTS))
 
 
 class Samples(NamedTuple):
-    """Data, read only: X (n, n_in); Y (n, n_out), or labels (n,); weights (n,). What is not there has no rows."""
+    """Data, read only: X (n, n_in); Y (n, n_out), or labels (n,); weights (n,). What is not there has no rows.
+
+    In place of the rows of X there may be starts, columns and numbers, as in `fastmlp.backends.base.CompressedRows`.
+    """
 
     X: Any
     Y: Any
     labels: Any
     weights: Any
+    starts: Any
+    columns: Any
+    numbers: Any
 
 
 class Steps(NamedTuple):
@@ -80,7 +87,11 @@ def samples_of(spec: NetworkSpec, X: Array, Y: Array | None, weights: Floats | N
     elif Y is not None:
         rows = Y
     weights = _NO_NUMBERS if weights is None else weights
-    return Samples(frozen(X), frozen(rows), frozen(labels), frozen(weights))
+    nothing = np.empty((0, spec.n_inputs), spec.dtype)
+    compressed = (_NO_LABELS, _NO_COLUMNS, nothing[:, 0])
+    if isinstance(X, CompressedRows):
+        X, compressed = nothing, (X.starts, X.columns, X.numbers)
+    return Samples._make(map(frozen, (X, rows, labels, weights, *compressed)))
 
 
 def steps_of(run: Run) -> Steps:

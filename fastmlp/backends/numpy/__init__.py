@@ -20,6 +20,7 @@ from fastmlp.backends.base import (
     Run,
     answer_by_predicting,
     dense_rows,
+    some_of,
     sum_in_order,
     train_by_batches,
 )
@@ -42,6 +43,7 @@ class NumpyBackend(PlainTraining):
 
     def __init__(self, spec: NetworkSpec, *, strict: bool = False, threads: int | None = None) -> None:
         self.spec = spec
+        self.takes_sparse = not strict
         self._passes = Passes(spec, strict=strict)
         self._pool = WorkspacePool(spec)
         self._singles: list[SingleRow] = []
@@ -102,7 +104,7 @@ class NumpyBackend(PlainTraining):
 
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
-        out = np.empty_like(batch.X)
+        out = np.empty(batch.X.shape, self.spec.dtype)
         with self._computing(len(batch.X)) as workspace:
             views = workspace.views(len(batch.X))
             self._gradient_into(None, parameters, batch, views, None)
@@ -139,7 +141,7 @@ class NumpyBackend(PlainTraining):
             for start in range(0, len(X), _BLOCK):
                 rows = slice(start, min(start + _BLOCK, len(X)))
                 views = workspace.views(rows.stop - rows.start)
-                self._passes.forward(now, parameters, X[rows], views)
+                self._passes.forward(now, parameters, some_of(X, rows), views)
                 yield rows, views
 
     @contextmanager

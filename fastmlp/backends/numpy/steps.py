@@ -8,13 +8,13 @@ record a step is nothing beside what its step takes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from fastmlp.backends.base import Indices, Run, dense_rows
+from fastmlp.backends.base import CompressedRows, Indices, Run, Turned, dense_rows
 from fastmlp.backends.numpy.calls import Recording, now
 from fastmlp.backends.numpy.passes import Passes
 from fastmlp.backends.numpy.workspace import Kind, Views, Workspace
-from fastmlp.parameters import Parameters
+from fastmlp.parameters import Array, Parameters
 
 _MOST_KEPT = 100_000  # parameters of a network, whose step takes 100 µs then
 _KEPT_BATCHES = 8  # a fit has two sizes of batches; l2 could change from step to step
@@ -26,16 +26,40 @@ class _Recorded(NamedTuple):
     Attributes
     ----------
     views : Views
-        Where such a batch is gathered.
+        Where such a batch is gathered; but if X is compressed, that is `held`.
     forward, backward : callable
     total : callable
         Gives the weighted sum of the losses, between the two.
     """
 
     views: Views
+    held: _Held
     forward: Callable[[], None]
     total: Callable[[], float]
     backward: Callable[[], None]
+
+
+class _Held:
+    """The X of a batch, of samples that are compressed: what a recording multiplies, whichever they are."""
+
+    rows: CompressedRows
+
+    def dot(self, W: Array, out: Array) -> None:
+        """Write X @ W."""
+        self.rows.dot(W, out)
+
+    @property
+    def T(self) -> Turned:
+        """What multiplies as X.T does: this too is asked anew at each step."""
+        return _Turned(self)
+
+
+class _Turned:
+    def __init__(self, held: _Held) -> None:
+        self._held = held
+
+    def dot(self, delta: Array, out: Array) -> None:
+        self._held.rows.T.dot(delta, out)
 
 
 class _Recordings:
@@ -47,14 +71,15 @@ class _Recordings:
     def __init__(self, passes: Passes, run: Run) -> None:
         self._passes = passes
         self._parameters, self._states, self.gradient = run.parameters, run.states, Parameters.empty(passes.spec)
-        self._rule, self._groups = run.rule, run.groups
+        self._rule, self._groups, self._is_sparse = run.rule, run.groups, isinstance(run.X, CompressedRows)
         self._batches: dict[tuple[int, Kind], _Recorded] = {}
         self.update = passes.arithmetic.updater(run, self.gradient.flat)
 
     def serve(self, run: Run) -> bool:
         """Return whether a run has the arrays, the very same, and the rule and the groups."""
         arrays = run.parameters is self._parameters and run.states is self._states
-        return arrays and run.rule == self._rule and run.groups == self._groups
+        is_alike = isinstance(run.X, CompressedRows) == self._is_sparse
+        return arrays and is_alike and run.rule == self._rule and run.groups == self._groups
 
     def batch(self, workspace: Workspace, n_rows: int, kind: Kind) -> _Recorded:
         """Return the recording of a batch; the workspace is always the one that keeps this."""
@@ -66,10 +91,11 @@ class _Recordings:
         return recorded
 
     def _record(self, views: Views, kind: Kind) -> _Recorded:
-        forward, backward = Recording(), Recording()
-        total = self._passes.loss(forward, self._parameters, views.X, views, kind)
-        self._passes.gradient(backward, self._parameters, views.X, views, kind, self.gradient)
-        return _Recorded(views, forward.play, total, backward.play)
+        forward, backward, held = Recording(), Recording(), _Held()
+        X = cast("Array", held) if self._is_sparse else views.X  # in all that is done with it, they are alike
+        total = self._passes.loss(forward, self._parameters, X, views, kind)
+        self._passes.gradient(backward, self._parameters, X, views, kind, self.gradient)
+        return _Recorded(views, held, forward.play, total, backward.play)
 
 
 def _recordings(passes: Passes, workspace: Workspace, run: Run) -> _Recordings:
@@ -100,8 +126,8 @@ class Steps:
         run, l2, total = self._run, self._l2[step], self._totals[step]
         rows = run.order[self._starts[step] : self._stops[step]]
         kind = self._kind._replace(l2=l2) if l2 else self._kind
-        views, forward, total_loss, backward = self._recordings.batch(self._workspace, len(rows), kind)
-        self._gather(rows, total, views)
+        views, held, forward, total_loss, backward = self._recordings.batch(self._workspace, len(rows), kind)
+        self._gather(rows, total, views, held)
         if self._is_dropping:
             self._passes.write_factors(run.dropout(step), views)
         forward()
@@ -122,10 +148,13 @@ class Steps:
             if share:
                 self._passes.arithmetic.add_scaled(now, -share, W, W)
 
-    def _gather(self, rows: Indices, total: float, views: Views) -> None:
+    def _gather(self, rows: Indices, total: float, views: Views, held: _Held) -> None:
         run = self._run
         # With "clip" take writes to the array directly; the rows are a permutation, so nothing is clipped.
-        run.X.take(rows, 0, views.X, "clip")
+        if isinstance(run.X, CompressedRows):
+            held.rows = run.X.some(rows)
+        else:
+            run.X.take(rows, 0, views.X, "clip")
         if run.Y.ndim > 1:
             run.Y.take(rows, 0, views.Y, "clip")
         elif self._workspace.one_hot is not None:

@@ -13,7 +13,18 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from fastmlp.backends.base import Batch, Dropout, Indices, Learner, Responder, Run, sum_in_order, sum_of_squares
+from fastmlp.backends.base import (
+    Batch,
+    CompressedRows,
+    Dropout,
+    Indices,
+    Learner,
+    Responder,
+    Run,
+    some_of,
+    sum_in_order,
+    sum_of_squares,
+)
 from fastmlp.backends.numba import crew
 from fastmlp.backends.numba.calls import (
     KEEP_ALL,
@@ -51,6 +62,7 @@ class FastBackend:
     """SIMD kernels. See `fastmlp.backends.base.Backend` for what the methods take and return."""
 
     name = "numba"
+    takes_sparse = True
 
     def __init__(self, spec: NetworkSpec, *, threads: int | None = None) -> None:
         self.spec = spec
@@ -65,7 +77,9 @@ class FastBackend:
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
         self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Indices]] | None = None
         self._few: list[tuple[Array, Array]] = []
-        self._free: dict[Purpose, list[Room]] = {purpose: [] for purpose in Purpose}
+        self._free: dict[tuple[Purpose, bool], list[Room]] = {
+            (purpose, is_sparse): [] for purpose in Purpose for is_sparse in (False, True)
+        }
 
     @cached_property
     def _parts(self) -> Layout:
@@ -77,7 +91,7 @@ class FastBackend:
     def predict(self, parameters: Parameters, X: Array) -> Array:
         """Return the outputs."""
         out = np.empty((len(X), self._n_outputs), self._dtype)
-        with self._room(Purpose.EVALUATING, len(X)) as room:
+        with self._room(Purpose.EVALUATING, len(X), is_sparse=isinstance(X, CompressedRows)) as room:
             self._evaluate(room, parameters.flat, samples_of(self.spec, X, None, None), out)
         return out
 
@@ -119,10 +133,11 @@ class FastBackend:
     def hidden_activations(self, parameters: Parameters, X: Array) -> list[Array]:
         """Return the activations of every hidden layer."""
         out = [np.empty((len(X), size), self.spec.dtype) for size in self.spec.layer_sizes[1:-1]]
-        with self._room(Purpose.EVALUATING, len(X)) as room:
+        with self._room(Purpose.EVALUATING, len(X), is_sparse=isinstance(X, CompressedRows)) as room:
             for start in range(0, len(X), room.layout.block_rows):
                 rows = slice(start, min(start + room.layout.block_rows, len(X)))
-                self._evaluate(room, parameters.flat, samples_of(self.spec, X[rows], None, None), self._no_outputs)
+                samples = samples_of(self.spec, some_of(X, rows), None, None)
+                self._evaluate(room, parameters.flat, samples, self._no_outputs)
                 for layer, A in enumerate(out):
                     A[rows] = room.layout.rows_of(room.memory, layer, rows.stop - start)
         return out
@@ -130,7 +145,7 @@ class FastBackend:
     def loss(self, parameters: Parameters, batch: Batch) -> float:
         """Return the loss, l2 included."""
         samples = samples_of(self.spec, batch.X, batch.Y, batch.weights)
-        with self._room(Purpose.EVALUATING, len(batch.X)) as room:
+        with self._room(Purpose.EVALUATING, len(batch.X), is_sparse=isinstance(batch.X, CompressedRows)) as room:
             _, losses = self._evaluate(room, parameters.flat, samples, self._no_outputs, measuring=True)
         mean = sum_in_order(losses) / batch.total
         return mean + 0.5 * batch.l2 * sum_of_squares(parameters) if batch.l2 else mean
@@ -143,7 +158,7 @@ class FastBackend:
 
     def input_gradient(self, parameters: Parameters, batch: Batch) -> Array:
         """Return the derivative of the loss with respect to X."""
-        out = np.empty_like(batch.X)
+        out = np.empty(batch.X.shape, self._dtype)
         results = np.empty_like(parameters.flat), out.ravel()
         self._gradients(Purpose.BOTH_GRADIENTS, parameters, batch, results, KEEP_ALL)
         return out
@@ -188,7 +203,8 @@ class FastBackend:
 
         Return whether all is finite that the first layer makes of them, and the losses of stripes of them.
         """
-        network, steps = room.evaluation(flat, len(samples.X), measuring=measuring)
+        n_rows = samples.starts.size - 1 if room.layout.is_sparse else len(samples.X)
+        network, steps = room.evaluation(flat, n_rows, measuring=measuring)
         trainee = self._nobody._replace(rows=out.reshape(-1))
         arguments = (network, samples, steps, trainee, room.memory, int(laying_out), KEEP_ALL)
         if self._evaluate_directly is None:
@@ -224,9 +240,11 @@ class FastBackend:
         groups: ParameterGroups | None = None,
     ) -> int:
         """Do the steps of `span`, (start, stop, rule); where nothing is updated there are no groups."""
-        largest = int(sizes.max(initial=1))
-        most = self._pace.limit(self._threads_for(largest, span))
-        with self._room(purpose, largest, most) as room:
+        largest, is_sparse = int(sizes.max(initial=1)), pieces[0].starts.size > 0
+        most = 1 if is_sparse else self._pace.limit(self._threads_for(largest, span))
+        with self._room(purpose, largest, most, is_sparse=is_sparse) as room:
+            if is_sparse:
+                room.take_entries(_most_entries(pieces[0].starts, room.layout.block_rows))
             n_threads = min(most, -(-largest // room.layout.stripe_rows))  # one without a stripe would only wait
             programs = partial(room.training, parameters.flat, sizes, groups=groups, key=key)
             networks = programs(n_threads=n_threads)
@@ -254,24 +272,30 @@ class FastBackend:
         return crew.available_processors() if self.threads is None else self.threads
 
     @contextmanager
-    def _room(self, purpose: Purpose, n_rows: int, n_threads: int = 1) -> Iterator[Room]:
+    def _room(self, purpose: Purpose, n_rows: int, n_threads: int = 1, *, is_sparse: bool = False) -> Iterator[Room]:
         """Lend a room for batches of `n_rows`: each call has its own, so calls may run in many threads."""
-        room = self._borrow(purpose, n_rows, n_threads)
+        room = self._borrow(purpose, n_rows, n_threads, is_sparse=is_sparse)
         try:
             yield room
         finally:
-            self._free[purpose].append(room)
+            self._free[purpose, is_sparse].append(room)
 
     def _memory_for_few(self, n_rows: int) -> tuple[Array, Array]:
         """Return what `kernels.answer` takes of the layers, and memory, for a few rows."""
         room = Room(self.spec, Purpose.EVALUATING, n_rows)
         return room.layout.answering, room.memory.values
 
-    def _borrow(self, purpose: Purpose, n_rows: int, n_threads: int) -> Room:
+    def _borrow(self, purpose: Purpose, n_rows: int, n_threads: int, *, is_sparse: bool) -> Room:
         try:
-            room = self._free[purpose].pop()  # atomic, unlike asking first whether one is there
+            room = self._free[purpose, is_sparse].pop()  # atomic, unlike asking first whether one is there
         except IndexError:
             room = None
         if room is None or not room.layout.serves(n_rows, n_threads):
-            room = Room(self.spec, purpose, max(n_rows, _FEWEST_ROWS), n_threads)
+            room = Room(self.spec, purpose, max(n_rows, _FEWEST_ROWS), n_threads, is_sparse=is_sparse)
         return room
+
+
+def _most_entries(starts: Indices, n_rows: int) -> int:
+    """Return how many entries so many rows have at most."""
+    counts = np.diff(starts)
+    return int(np.sort(counts)[-n_rows:].sum())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastmlp.backends.numba.fast.codes import (
     OF_PACKED,
     OVER_ROWS,
+    OVER_SPARSE,
     PACK,
     PACK_INPUTS,
     PENALISE,
@@ -95,16 +96,18 @@ class Chunks:
             return
         layout = self.layout
         g, row = self._place(chunk, thread, kept=kept)
+        start, start_row = (g, row) if adding else (layout.zeros, 0)
+        delta = layer.delta + panel.column
+        rows = min(stop, layer.fan_in) - first
         A: Call = (OVER_ROWS, first, 0)
         if layer.is_packed:
             A = (OF_PACKED, layout.packed + thread * layout.packed_size)
         elif layer.number or layout.is_gathered:
             source, source_row = self._source(layer)
             A = (PRODUCT, source + first, 1, source_row)
-        start, start_row = (g, row) if adding else (layout.zeros, 0)
-        delta = layer.delta + panel.column
-        rows = min(stop, layer.fan_in) - first
-        if rows > 0:
+        if rows > 0 and not layer.number and layout.is_sparse:
+            yield OVER_SPARSE, first, delta, layer.stride, start, start_row, g, row, rows, panel.vectors
+        elif rows > 0:
             yield (
                 *(*A, delta, layer.stride, start, start_row),
                 *(g, row, n, rows, panel.vectors),

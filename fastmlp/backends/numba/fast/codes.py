@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # Offsets are in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(36))
+_codes: Any = map(np.int64, range(39))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -44,6 +44,9 @@ _codes: Any = map(np.int64, range(36))
     OF_PACKED,  # a, b, b_row, init, init_row, c, c_row, k, m, vectors
     SUMS_OF_ROWS,  # x, x_row, init, out, rows, vectors
     SPREAD,  # a, a_row, a_column, w, w_row, c, c_row, size, m, columns
+    OF_SPARSE,  # first row of the batch, b, b_row, init, c, c_row, m, vectors
+    TURN,  # first row of the batch, rows: makes of samples that are compressed the entries of each feature
+    OVER_SPARSE,  # first feature, b, b_row, init, init_row, c, c_row, m, vectors
     MULTIPLY_ROWS,  # rows, factors, out, number of rows, row, size
 ) = _codes
 WIDTH = 13

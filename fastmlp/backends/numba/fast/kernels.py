@@ -13,11 +13,20 @@ import numpy as np
 
 from fastmlp.backends.numba.cache import cached
 from fastmlp.backends.numba.fast import codes
-from fastmlp.backends.numba.fast.moving import gather_labels, gather_shares, gather_targets, hand_out, pack, unpack
+from fastmlp.backends.numba.fast.moving import (
+    gather_labels,
+    gather_shares,
+    gather_targets,
+    hand_out,
+    pack,
+    turn,
+    unpack,
+)
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import library, outputs, passes
 from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots, spread
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
+from fastmlp.backends.numba.simd.sparse import sparse_gradient, sparse_product
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import (
     pack_rows,
@@ -45,6 +54,7 @@ _FINITE, _CHECK, _MEET, _PENALISE, _HAND_OUT = (
 _GATHER, _MULTIPLY_ROWS = codes.GATHER, codes.MULTIPLY_ROWS
 _PACK, _PACK_INPUTS, _OF_PACKED = codes.PACK, codes.PACK_INPUTS, codes.OF_PACKED
 _SUMS_OF_ROWS, _SPREAD = codes.SUMS_OF_ROWS, codes.SPREAD
+_OF_SPARSE, _TURN, _OVER_SPARSE = codes.OF_SPARSE, codes.TURN, codes.OVER_SPARSE
 _WIDTH = codes.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
@@ -217,6 +227,17 @@ def perform(  # noqa: PLR0915  one branch a call
             elif code == _PACK_INPUTS:
                 a, places = ahead(X, call[1]), ahead(pointer(memory.places), call[2])
                 pack_rows(a, places, ahead(values, call[3]), call[4], call[5])
+            elif code == _OF_SPARSE:
+                x, columns, starts = pointer(samples.numbers), pointer(samples.columns), pointer(samples.starts)
+                order = ahead(pointer(steps.order), steps.starts[number] + call[1])
+                b, init, c = ahead(values, call[2]), ahead(values, call[4]), ahead(values, call[5])
+                sparse_product(x, columns, starts, order, b, call[3], init, c, call[6], call[7], call[8])
+            elif code == _TURN:
+                turn(samples, ahead(pointer(steps.order), steps.starts[number] + call[1]), call[2], n_in, memory)
+            elif code == _OVER_SPARSE:
+                x, rows, starts = pointer(memory.numbers), pointer(memory.rows), ahead(pointer(memory.ends), call[1])
+                b, init, c = ahead(values, call[2]), ahead(values, call[4]), ahead(values, call[6])
+                sparse_gradient(x, rows, starts, b, call[3], init, call[5], c, call[7], call[8], call[9])
             elif code == _MULTIPLY_ROWS:
                 for i in range(call[4]):
                     row_start = i * call[5]

@@ -40,6 +40,7 @@ _FEWEST_BLOCK_ROWS = 512  # below them products would read the weights too often
 _SPREAD_BYTES = 512
 _EVEN_ROWS = 8  # in whose multiples stripes are made as large as each other
 _CHUNK_ROWS = 48  # of a panel, whose gradient is used as soon as it is there: a whole number of tiles and registers
+_SPARSE_CHUNK_ROWS = 384  # where each has but a few entries: as long as a first-level cache has room
 _PANELS_WORTH_PACKING = 4  # of a layer: so often is what has been packed read
 _BYTES_WORTH_PACKING = 64 * 1024  # of a layer's inputs: twice a first-level cache
 _PACKED_BYTES = 160 * 1024  # of a chunk's inputs: a third of a small second-level cache
@@ -53,7 +54,8 @@ class Memory(NamedTuple):
 
     `values`, of the network's dtype, holds everything that has an offset; `shares`, float64, a row's part of its batch;
     `losses`, float64, those of stripes of rows; `places`, integers, where the X of a block's rows begin; `meeting`,
-    integers, is where threads meet.
+    integers, is where threads meet. Of samples that are compressed, the entries of each feature in a block: `ends`,
+    `rows` and `numbers`, as in `moving.turn`.
     """
 
     values: Any
@@ -61,6 +63,9 @@ class Memory(NamedTuple):
     losses: Any
     places: Any
     meeting: Any
+    ends: Any
+    rows: Any
+    numbers: Any
 
 
 class Network(NamedTuple):
@@ -191,6 +196,8 @@ class Layout:
         Whether the gradient with respect to the inputs is wanted too.
     n_threads : int
         For how many there is scratch memory.
+    is_sparse : bool
+        Whether X is compressed.
     """
 
     def __init__(
@@ -202,7 +209,9 @@ class Layout:
         keeps_gradient: bool = False,
         has_inputs: bool = False,
         n_threads: int = 1,
+        is_sparse: bool = False,
     ) -> None:
+        self.is_sparse = is_sparse
         self.spec, self._training, self.has_inputs, self.n_threads = spec, training, has_inputs, n_threads
         self._served: dict[int, bool] = {}  # what `serves` has answered: a fit asks again and again
         self._unit, self._size = ALIGNMENT // np.dtype(spec.dtype).itemsize, 0
@@ -263,7 +272,11 @@ class Layout:
                 transposed_panels = _panels(in_row, row, *shape, transposed) if number >= self.first_transposed else []
                 transposed += in_row * row if transposed_panels else 0
             bias = start + fan_out * in_row if is_narrow else 0
-            chunks = (_CHUNK_ROWS, False) if is_narrow else self._chunks_of(fan_in, len(panels))
+            chunks = (
+                (_CHUNK_ROWS, False)
+                if is_narrow
+                else self._chunks_of(fan_in, len(panels), is_compressed=self.is_sparse and number == 0)
+            )
             layers.append(
                 Layer(
                     *(number, fan_in, fan_out, row, *steps, in_row, ACTIVATION_CODES[name]),
@@ -273,12 +286,14 @@ class Layout:
             start += fan_out * in_row + row if is_narrow else (fan_in + 1) * row
         return layers, start, transposed
 
-    def _chunks_of(self, fan_in: int, n_panels: int) -> tuple[int, bool]:
+    def _chunks_of(self, fan_in: int, n_panels: int, *, is_compressed: bool) -> tuple[int, bool]:
         """Return how many rows of a layer's panels are a chunk, and whether their inputs are packed.
 
         Read where they are, they come from another page for each row of the batch, and for each panel again.
         """
         column_bytes = self.block_rows * np.dtype(self.spec.dtype).itemsize
+        if is_compressed:
+            return _SPARSE_CHUNK_ROWS, False
         if n_panels < _PANELS_WORTH_PACKING or column_bytes * fan_in < _BYTES_WORTH_PACKING:
             return _CHUNK_ROWS, False
         return (2 if column_bytes * 2 * _CHUNK_ROWS <= _PACKED_BYTES else 1) * _CHUNK_ROWS, True
@@ -289,7 +304,7 @@ class Layout:
         Products that read them where they are go to another page for each row and panel; a long row is read for long.
         """
         row_bytes = self.spec.n_inputs * np.dtype(self.spec.dtype).itemsize
-        return row_bytes < _GATHERED_BYTES * len(self.layers[0].panels)
+        return not self.is_sparse and row_bytes < _GATHERED_BYTES * len(self.layers[0].panels)
 
     def _reserve(self, size: int) -> int:
         start = self._size
@@ -337,8 +352,9 @@ class Layout:
         values = aligned(self._size, self.spec.dtype)
         values[self.numbers : self.numbers + self.spec.n_outputs] = self.spec.loss_numbers
         stripes = len(self.stripes(self.block_rows))
-        places, meeting = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS))
-        return Memory(values, np.zeros(self.block_rows), np.zeros(stripes), places, meeting)
+        places, meeting, none = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS, 0))
+        shares, losses = np.zeros(self.block_rows), np.zeros(stripes)
+        return Memory(values, shares, losses, places, meeting, none, none, values[:0])
 
     def network(self, flat: Array, table: Array, entries: Array) -> Network:
         """Return the network with these parameters and programs."""

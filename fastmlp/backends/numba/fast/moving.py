@@ -103,3 +103,24 @@ def hand_out(call: Any, values: Any, out: Any) -> None:
         else:
             for j in range(size):
                 target[j] = source[j * column]
+
+
+@exact
+def turn(samples: Any, order: Any, n_rows: int, n_columns: int, memory: Any) -> None:
+    """Write the entries of each feature in some rows: their rows and numbers, those of a row before those of the next.
+
+    Those of feature j are from ``ends[j]`` up to ``ends[j + 1]``: each end was where the next one's began, and moved.
+    """
+    ends, rows, numbers = pointer(memory.ends), pointer(memory.rows), pointer(memory.numbers)
+    for j in range(n_columns + 2):
+        ends[j] = 0
+    for i in range(n_rows):
+        for entry in range(samples.starts[order[i]], samples.starts[order[i] + 1]):
+            ends[samples.columns[entry] + 2] += 1
+    for j in range(n_columns):
+        ends[j + 2] += ends[j + 1]
+    for i in range(n_rows):
+        for entry in range(samples.starts[order[i]], samples.starts[order[i] + 1]):
+            place = ends[samples.columns[entry] + 1]
+            rows[place], numbers[place] = i, samples.numbers[entry]
+            ends[samples.columns[entry] + 1] = place + 1

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastmlp.backends.numba.fast.chunks import Chunks
-from fastmlp.backends.numba.fast.codes import CHECK, END, HAND_OUT, MEET, TARGETS, WIDTH, Call
+from fastmlp.backends.numba.fast.codes import CHECK, END, HAND_OUT, MEET, TARGETS, TURN, WIDTH, Call
 from fastmlp.backends.numba.fast.layout import Layout
 from fastmlp.backends.numba.fast.rows import Rows
 from fastmlp.groups import ONE_GROUP, ParameterGroups
@@ -62,6 +62,8 @@ class Writer:
                 if stripe % n_threads == thread:
                     calls += self._rows.stripe(start, n_rows, first, stripe)
             calls += [(MEET,), (CHECK, len(stripes), is_last)]
+            if self.layout.is_sparse:
+                calls.append((TURN, first, rows))
             single = is_last and not first and learning
             for group in chunks.share_of(thread, n_threads):
                 calls += chunks.packed_inputs(group[0], rows, thread)

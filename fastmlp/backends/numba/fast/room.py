@@ -36,9 +36,12 @@ class Room:
     spec : NetworkSpec
     purpose : Purpose
     n_rows, n_threads : int
+    is_sparse : bool
     """
 
-    def __init__(self, spec: NetworkSpec, purpose: Purpose, n_rows: int, n_threads: int = 1) -> None:
+    def __init__(
+        self, spec: NetworkSpec, purpose: Purpose, n_rows: int, n_threads: int = 1, *, is_sparse: bool = False
+    ) -> None:
         both = purpose is Purpose.BOTH_GRADIENTS
         self.layout = Layout(
             spec,
@@ -47,10 +50,19 @@ class Room:
             keeps_gradient=both or purpose is Purpose.GRADIENT,
             has_inputs=both,
             n_threads=n_threads,
+            is_sparse=is_sparse,
         )
         self.memory = self.layout.memory()
         self._kept: dict[tuple[object, ...], tuple[Array, dict[int, list[int]]]] = {}
         self._evaluation: tuple[Array, int, bool, Network, Steps] | None = None
+
+    def take_entries(self, n_entries: int) -> None:
+        """Have memory for so many entries of a block of samples that are compressed."""
+        if self.memory.rows.size < n_entries:
+            ends, rows = (np.zeros(n, np.int64) for n in (self.layout.spec.n_inputs + 2, n_entries))
+            self.memory = self.memory._replace(
+                ends=ends, rows=rows, numbers=np.zeros(n_entries, self.layout.spec.dtype)
+            )
 
     def evaluation(self, flat: Array, n_rows: int, *, measuring: bool) -> tuple[Network, Steps]:
         """Return the network with programs that take so many rows forward, and its steps: the last ones, if right."""

@@ -22,6 +22,7 @@ from fastmlp.backends.numba.fast.codes import (
     MULTIPLY,
     MULTIPLY_ROWS,
     OF_ROWS,
+    OF_SPARSE,
     PLACES,
     PRODUCT,
     SCALE,
@@ -56,7 +57,7 @@ class Rows:
         """Take n rows, from the block's row `first` on, through all layers and back; `before` is the block's first."""
         layout, last = self.layout, self.layout.layers[-1]
         y = layout.y + first * last.stride
-        if not layout.is_gathered:
+        if not layout.is_gathered and not layout.is_sparse:
             yield PLACES, before + first, n, first
         yield TARGETS, before + first, n, y, last.stride, last.column, first
         yield from self.forward(first, n, before)
@@ -145,6 +146,19 @@ class Rows:
             for panel in () if layer.is_narrow else layer.panels:
                 w = layout.weights + panel.start
                 bias = w + layer.fan_in * panel.width
+                if not layer.number and layout.is_sparse:
+                    yield (
+                        OF_SPARSE,
+                        before + first,
+                        w,
+                        panel.width,
+                        bias,
+                        z + panel.column,
+                        layer.stride,
+                        n,
+                        panel.vectors,
+                    )
+                    continue
                 A: Call = (PRODUCT, source, source_row, 1)
                 if not layer.number and not is_gathered:
                     A = (FROM_INPUTS, source, source_row, 1) if in_place else (OF_ROWS, 0, first)

@@ -164,8 +164,8 @@ class Leaf:
     ----------
     name : str
     arguments : str
-        A letter each: "v" a pointer to numbers of the dtype that it is compiled for, "d" to float64, "q" to integers;
-        "i" an integer, "f" a float64.
+        A letter each: "v" a pointer to numbers of the dtype that it is compiled for, "d" to float64, "q" to integers,
+        "h" to integers of 32 bits; "i" an integer, "f" a float64.
     returns : str
         "f", or nothing.
     body : callable
@@ -184,6 +184,7 @@ class Leaf:
     def type(self, dtype: str) -> ir.FunctionType:
         """Return its type in LLVM."""
         kinds = {"v": _SCALARS[dtype].as_pointer(), "d": _SCALARS["float64"].as_pointer(), "q": INT.as_pointer()}
+        kinds |= {"h": ir.IntType(32).as_pointer()}
         kinds |= {"i": INT, "f": _SCALARS["float64"], "": ir.VoidType()}
         return ir.FunctionType(kinds[self.returns], [kinds[letter] for letter in self.arguments])
 

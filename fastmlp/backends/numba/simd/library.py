@@ -11,7 +11,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fastmlp.backends.numba.cache import kept
-from fastmlp.backends.numba.simd import dots, outputs, passes, threads, tiles  # noqa: F401  they define leaves
+from fastmlp.backends.numba.simd import dots, outputs, passes, sparse, threads, tiles  # noqa: F401  they define leaves
 from fastmlp.backends.numba.simd.leaf import LEAVES
 from fastmlp.backends.numba.simd.registers import Registers, host
 

@@ -1,0 +1,102 @@
+"""Products with samples most of whose features are zero: of what is not zero alone, in the order of `panel_product`.
+
+A row's sums begin as there and go along its entries, whose features ascend, so that the bits are those of dense rows.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from numba.core import cgutils
+
+from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
+from fastmlp.backends.numba.simd.tiles import fused
+
+
+def _sums(code: Code, vectors: int, init: Any, c: Any, entries: tuple[Any, Any], product: Any) -> None:
+    """Write a row of C: from that of `init`, entry by entry, each a number times a row (`product`)."""
+    lanes = code.kind.lanes
+    sums = [cgutils.alloca_once_value(code.builder, code.load(init, j * lanes).value) for j in range(vectors)]
+    first, stop = entries
+    with code.loop(stop, 1, first) as entry:
+        factor, row = product(entry)
+        for j, own in enumerate(sums):
+            code.store(fused(factor, code.load(row, j * lanes), code.load(own).value), own)
+    for j, own in enumerate(sums):
+        code.store(code.load(own), c, j * lanes)
+
+
+@leaf("v h q q v i v v i ii")
+def sparse_product(code: Code, numbers: Any, columns: Any, starts: Any, order: Any, *arguments: Any) -> None:
+    """Write C = init + X W for one panel of W and some samples, in an order.
+
+    Parameters
+    ----------
+    numbers, columns, starts, order
+        Of all samples, see `fastmlp.backends.base.CompressedRows`, and which of them the rows are.
+    b, b_row
+        The panel, and how far apart its rows are.
+    init
+        The row that all rows of C begin with.
+    c, c_row
+        C.
+    m, vectors
+        Rows of C, and registers of each.
+    """
+    *operands, m, vectors = arguments
+
+    def rows(n: int, inner: Code, m: Any, *own: Any) -> None:
+        numbers, columns, starts, order, b, b_row, init, c, c_row = own
+        with inner.loop(m) as i:
+            sample = inner.scalar(order, i)
+            entries = inner.scalar(starts, sample), inner.scalar(starts, inner.add(sample, 1))
+
+            def product(entry: Any) -> tuple[Any, Any]:
+                column = inner.builder.sext(inner.scalar(columns, entry), INT)
+                return inner.splat(inner.scalar(numbers, entry)), inner.at(b, inner.mul(column, b_row))
+
+            _sums(inner, n, init, inner.at(c, inner.mul(i, c_row)), entries, product)
+
+    def case(n: int) -> None:
+        code.call(f"rows_of_{n}", partial(rows, n), m, numbers, columns, starts, order, *operands)
+
+    code.switch(vectors, {n: partial(case, n) for n in code.tile.rows})
+
+
+@leaf("v q q v i v i v i ii")
+def sparse_gradient(code: Code, numbers: Any, rows: Any, starts: Any, *arguments: Any) -> None:
+    """Write C = init + X.T delta for one panel of delta and some features.
+
+    Parameters
+    ----------
+    numbers, rows, starts
+        The entries of each feature, the first of which are from ``starts[0]`` up to ``starts[1]``.
+    b, b_row
+        The panel of delta, and how far apart its rows are.
+    init, init_row
+        What C begins with: a row for each of C, or one for all where `init_row` is 0.
+    c, c_row
+        C.
+    m, vectors
+        Rows of C, a feature each, and registers of each.
+    """
+    *operands, m, vectors = arguments
+
+    def features(n: int, inner: Code, m: Any, *own: Any) -> None:
+        numbers, rows, starts, b, b_row, init, init_row, c, c_row = own
+        with inner.loop(m) as i:
+            entries = inner.scalar(starts, i), inner.scalar(starts, inner.add(i, 1))
+
+            def product(entry: Any) -> tuple[Any, Any]:
+                return inner.splat(inner.scalar(numbers, entry)), inner.at(
+                    b, inner.mul(inner.scalar(rows, entry), b_row)
+                )
+
+            start = inner.at(init, inner.mul(i, init_row))
+            _sums(inner, n, start, inner.at(c, inner.mul(i, c_row)), entries, product)
+
+    def case(n: int) -> None:
+        code.call(f"rows_of_{n}", partial(features, n), m, numbers, rows, starts, *operands)
+
+    code.switch(vectors, {n: partial(case, n) for n in code.tile.rows})
