@@ -89,6 +89,16 @@ def sparse_product(numbers: Any, columns: Any, starts: Any, order: Any, W: Any, 
 
 
 @exact
+def sparse_products_in_place(
+    numbers: Any, columns: Any, starts: Any, order: Any, W: Any, b: Any, C: Any, sizes: Any
+) -> None:
+    """Write C = b + X W for samples in an order and a W of rows as long as b; `sizes` are C's rows' distance, rows."""
+    c_row, m = sizes
+    x, j, i, chosen = pointer(numbers), pointer(columns), pointer(starts), pointer(order)
+    sparse.sparse_products_in_place(x, j, i, chosen, pointer(W), b.size, pointer(b), pointer(C), c_row, m)
+
+
+@exact
 def sparse_gradient(memory: Any, first: int, delta: Any, init: Any, C: Any, sizes: Any) -> None:
     """Write C = init + X.T delta for features from one on; `sizes` are rows' distances, their number, and vectors."""
     row, init_row, c_row, m, vectors = sizes

@@ -47,12 +47,16 @@ def test_the_workloads_are_those_promised() -> None:
         "wine": 6.0,
         "diabetes": 6.0,
         "large": 5.0,
+        "texts": 2.0,
     }
     assert estimators.PREDICT_BAR == 8.0
     assert {name for name, workload in WORKLOADS.items() if workload.kind == "MLPRegressor"} == {"diabetes"}
     assert {name: workload.options for name, workload in WORKLOADS.items() if workload.options} == {
-        "large": {"max_iter": 3}
+        "large": {"max_iter": 3},
+        "texts": {"max_iter": 3},
     }
+    assert [name for name, workload in WORKLOADS.items() if workload.predicts_all] == ["texts"]
+    assert WORKLOADS["texts"].data()[0].nnz == 2000 * 5000 // 100
     X, y = WORKLOADS["large"].data()
     assert X.shape == (100_000, 20)
     assert len(y) == 100_000

@@ -75,7 +75,7 @@ def complaints_of_calls(functions: dict[str, tuple[str, ...]]) -> list[str]:
     found = []
     for name, lines in functions.items():
         callees = {callee.removesuffix("@PLT") for callee in assembly.calls(lines)}
-        parts = f"{name}_rows_of", f"{name}_columns_of"
+        parts = f"{name}_rows_of", f"{name}_columns_of", f"{name}_entries_of"
         allowed = YIELDS if name == MEETING else {each for each in functions if each.startswith(parts)}
         found += [f"{name} calls {callee}" for callee in callees if callee.removeprefix("_") not in allowed]
     return found
@@ -115,6 +115,19 @@ def test_products_stay_in_registers(processor: Processor, dtype: str) -> None:
     for columns in range(1, dots.columns_at_most(processor.registers.kind(dtype).lanes) + 1):
         assert loops[f"fastmlp_dots_{dtype}_columns_of_{columns}"]
         assert loops[f"fastmlp_spread_{dtype}_columns_of_{columns}"]
+
+
+def test_sparse_products_stay_in_registers(processor: Processor) -> None:
+    """The sums of a row's entries: nothing in their loops goes to the stack."""
+    if processor.triple.startswith("a") and llvm.llvm_version_info[0] < 20:
+        pytest.skip("for ARM, this LLVM keeps sums on the stack, which is slow but right")
+    functions = {name: lines for name, lines in code(processor, "float32").items() if "sparse" in name}
+    loops = {name: list(assembly.innermost_loops(lines)) for name, lines in functions.items()}
+    for vectors in processor.registers.tile.rows:
+        for name in ("sparse_product", "sparse_gradient"):
+            own = loops[f"fastmlp_{name}_float32_entries_of_{vectors}"]
+            assert sum(len(assembly.fused(loop)) >= vectors for loop in own) or not processor.fuses
+    assert not [line for own in loops.values() for loop in own for line in assembly.spills(loop)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

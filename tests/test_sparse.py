@@ -271,6 +271,30 @@ def test_sparse_products_are_exact(dtype: str, vectors: int) -> None:
         np.testing.assert_array_equal(G, with_room(expected, width + 3))
 
 
+@both_dtypes
+def test_sparse_products_with_weights_as_they_are_have_the_bits_of_others(dtype: str) -> None:
+    """Of every size of a last register, with zeros in its padding, and with nothing behind W and b to be read."""
+    leaf_calls.load(dtype)
+    lanes = host().kind(dtype).lanes
+    rows, order = Compressed(samples(14, 0.4, dtype)), np.array([4, 3, 5, 4, 0])
+    arrays = rows.numbers, rows.columns, rows.starts
+    for size in (*range(1, 2 * lanes + 2), 15 * lanes + 1, 16 * lanes):
+        W, b = GENERATOR.normal(size=(14, size)).astype(dtype), GENERATOR.normal(size=size).astype(dtype)
+        width = -(-size // lanes) * lanes
+        C, panel = np.full(5 * (width + 3), np.nan, dtype), np.full(5 * lanes, np.nan, dtype)
+        leaf_calls.sparse_products_in_place(*arrays, order, W.ravel(), b, C, (width + 3, 5))
+        padded, start = np.zeros((14, width), dtype), np.zeros(width, dtype)
+        padded[:, :size], start[:size] = W, b
+        for first in range(0, width, lanes):
+            own = np.ascontiguousarray(padded[:, first : first + lanes]).ravel()
+            leaf_calls.sparse_product(
+                *arrays, order, own, start[first : first + lanes].copy(), panel, (lanes, lanes, 5, 1)
+            )
+            found = C.reshape(5, width + 3)[:, first : first + lanes]
+            np.testing.assert_array_equal(found, panel.reshape(5, lanes), err_msg=str(size))
+        assert np.isnan(C.reshape(5, width + 3)[:, width:]).all()
+
+
 def turned(rows: Compressed, order: np.ndarray, dtype: str) -> layout.Memory:
     """Return memory with the entries of each feature, and room behind them that stays as it was."""
     n_features, n = rows.shape[1], int(np.diff(rows.starts)[order].sum())

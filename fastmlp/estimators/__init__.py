@@ -2,7 +2,7 @@
 
 `base` tells how an estimator is fitted; `classifier` and `regressor` say what their targets are, `columns` how several
 columns of classes share an estimator. `descent` and `lbfgs` are the two ways to train, `solvers` the optimizers' forms
-that scikit-learn has, `sparse` a matrix whose batches are made dense one at a time, `scores` what is watched to end in
+that scikit-learn has, `sparse` a matrix, whose batches some backends want dense, `scores` what is watched to end in
 time, `engine` the network and its backend.
 
 `tabular` tells how the estimators of a recipe of their own are fitted, `tabular_classifier` and `tabular_regressor`:

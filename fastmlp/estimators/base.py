@@ -155,7 +155,8 @@ class BaseMLP(Fitted):
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            float32 stays float32, all else becomes float64. Batches of sparse data are made dense one at a time.
+            float32 stays float32, all else becomes float64. Sparse data stays sparse; where a backend is strict or
+            naive, or X standardized, one batch after the other is made dense.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Classes or numbers.
         sample_weight : array-like of shape (n_samples,), optional

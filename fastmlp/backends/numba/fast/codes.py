@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # Offsets are in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(39))
+_codes: Any = map(np.int64, range(40))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -45,6 +45,7 @@ _codes: Any = map(np.int64, range(39))
     SUMS_OF_ROWS,  # x, x_row, init, out, rows, vectors
     SPREAD,  # a, a_row, a_column, w, w_row, c, c_row, size, m, columns
     OF_SPARSE,  # first row of the batch, b, b_row, init, c, c_row, m, vectors
+    OF_SPARSE_IN_PLACE,  # first row of the batch, b_row, init, c, c_row, m: W and init, the bias, are the user's own
     TURN,  # first row of the batch, rows: makes of samples that are compressed the entries of each feature
     OVER_SPARSE,  # first feature, b, b_row, init, init_row, c, c_row, m, vectors
     MULTIPLY_ROWS,  # rows, factors, out, number of rows, row, size

@@ -26,7 +26,7 @@ from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import library, outputs, passes
 from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots, spread
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
-from fastmlp.backends.numba.simd.sparse import sparse_gradient, sparse_product
+from fastmlp.backends.numba.simd.sparse import sparse_gradient, sparse_product, sparse_products_in_place
 from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
 from fastmlp.backends.numba.simd.tiles import (
     pack_rows,
@@ -55,6 +55,7 @@ _GATHER, _MULTIPLY_ROWS = codes.GATHER, codes.MULTIPLY_ROWS
 _PACK, _PACK_INPUTS, _OF_PACKED = codes.PACK, codes.PACK_INPUTS, codes.OF_PACKED
 _SUMS_OF_ROWS, _SPREAD = codes.SUMS_OF_ROWS, codes.SPREAD
 _OF_SPARSE, _TURN, _OVER_SPARSE = codes.OF_SPARSE, codes.TURN, codes.OVER_SPARSE
+_OF_SPARSE_IN_PLACE = codes.OF_SPARSE_IN_PLACE
 _WIDTH = codes.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
@@ -232,6 +233,11 @@ def perform(  # noqa: PLR0915  one branch a call
                 order = ahead(pointer(steps.order), steps.starts[number] + call[1])
                 b, init, c = ahead(values, call[2]), ahead(values, call[4]), ahead(values, call[5])
                 sparse_product(x, columns, starts, order, b, call[3], init, c, call[6], call[7], call[8])
+            elif code == _OF_SPARSE_IN_PLACE:
+                x, columns, starts = pointer(samples.numbers), pointer(samples.columns), pointer(samples.starts)
+                order, w = ahead(pointer(steps.order), steps.starts[number] + call[1]), pointer(network.flat)
+                c = ahead(values, call[4])
+                sparse_products_in_place(x, columns, starts, order, w, call[2], ahead(w, call[3]), c, call[5], call[6])
             elif code == _TURN:
                 turn(samples, ahead(pointer(steps.order), steps.starts[number] + call[1]), call[2], n_in, memory)
             elif code == _OVER_SPARSE:

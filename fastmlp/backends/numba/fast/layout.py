@@ -212,6 +212,7 @@ class Layout:
         is_sparse: bool = False,
     ) -> None:
         self.is_sparse = is_sparse
+        self.is_in_place = is_sparse and not training  # laying out the first W would take longer than the product
         self.spec, self._training, self.has_inputs, self.n_threads = spec, training, has_inputs, n_threads
         self._served: dict[int, bool] = {}  # what `serves` has answered: a fit asks again and again
         self._unit, self._size = ALIGNMENT // np.dtype(spec.dtype).itemsize, 0
@@ -265,7 +266,9 @@ class Layout:
             steps = _spread(row, spec.dtype), 1
             if _has_columns(spec, number):
                 steps = 1, _spread(self.block_rows, spec.dtype)
-            if is_narrow:
+            if number == 0 and self.is_in_place:
+                panels, transposed_panels = [], []
+            elif is_narrow:
                 panels = transposed_panels = _narrow_panels(in_row, *shape, start)
             else:
                 panels = _panels(row, fan_in + 1, *shape, start)
@@ -283,7 +286,8 @@ class Layout:
                     *(name == SOFTMAX, name == "identity", is_narrow, panels, transposed_panels, bias, *chunks),
                 )
             )
-            start += fan_out * in_row + row if is_narrow else (fan_in + 1) * row
+            if panels:
+                start += fan_out * in_row + row if is_narrow else (fan_in + 1) * row
         return layers, start, transposed
 
     def _chunks_of(self, fan_in: int, n_panels: int, *, is_compressed: bool) -> tuple[int, bool]:

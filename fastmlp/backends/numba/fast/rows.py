@@ -23,6 +23,7 @@ from fastmlp.backends.numba.fast.codes import (
     MULTIPLY_ROWS,
     OF_ROWS,
     OF_SPARSE,
+    OF_SPARSE_IN_PLACE,
     PLACES,
     PRODUCT,
     SCALE,
@@ -166,6 +167,9 @@ class Rows:
                     *(*A, w, panel.width, bias, 0),
                     *(z + panel.column, layer.stride, layer.fan_in, n, panel.vectors),
                 )
+            if not layer.number and layout.is_in_place:
+                bias = layer.fan_in * layer.fan_out
+                yield OF_SPARSE_IN_PLACE, before + first, layer.fan_out, bias, z, layer.stride, n
             if not measuring and not layer.number:  # where X is finite but for an overflow, which the caller looks into
                 yield FINITE, z, n, layer.row, layer.stride
             if layer.is_softmax:

@@ -10,21 +10,41 @@ from typing import Any
 
 from numba.core import cgutils
 
+from fastmlp.backends.numba.simd.lanes import Choice, Lanes
 from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
 from fastmlp.backends.numba.simd.tiles import fused
 
+_ROW_BLOCKS = (8, 4, 2, 1)  # registers of sums at a time: so that W's rows are read in long pieces
 
-def _sums(code: Code, vectors: int, init: Any, c: Any, entries: tuple[Any, Any], product: Any) -> None:
-    """Write a row of C: from that of `init`, entry by entry, each a number times a row (`product`)."""
+
+def _sums(
+    code: Code, vectors: int, init: Any, c: Any, entries: tuple[Any, Any], product: Any, there: Choice | None = None
+) -> None:
+    """Write a row of C: from that of `init`, entry by entry, each a number times a row (`product`).
+
+    Of the one register that is not whole, only the lanes that are there are read.
+    """
     lanes = code.kind.lanes
-    sums = [cgutils.alloca_once_value(code.builder, code.load(init, j * lanes).value) for j in range(vectors)]
+
+    def load(pointer: Any, j: int) -> Lanes:
+        return code.load(pointer, j * lanes) if there is None else code.load_some(pointer, j * lanes, there)
+
+    sums = [cgutils.alloca_once(code.builder, code.kind.vector) for _ in range(vectors)]
+    for j, own in enumerate(sums):
+        code.store(load(init, j), own)
     first, stop = entries
     with code.loop(stop, 1, first) as entry:
         factor, row = product(entry)
         for j, own in enumerate(sums):
-            code.store(fused(factor, code.load(row, j * lanes), code.load(own).value), own)
+            code.store(fused(factor, load(row, j), code.load(own).value), own)
     for j, own in enumerate(sums):
         code.store(code.load(own), c, j * lanes)
+
+
+def _entry(code: Code, numbers: Any, columns: Any, b: Any, b_row: Any, entry: Any) -> tuple[Any, Any]:
+    """Return an entry's number, and the row of B that it is multiplied with."""
+    column = code.builder.sext(code.scalar(columns, entry), INT)
+    return code.splat(code.scalar(numbers, entry)), code.at(b, code.mul(column, b_row))
 
 
 @leaf("v h q q v i v v i ii")
@@ -52,16 +72,39 @@ def sparse_product(code: Code, numbers: Any, columns: Any, starts: Any, order: A
             sample = inner.scalar(order, i)
             entries = inner.scalar(starts, sample), inner.scalar(starts, inner.add(sample, 1))
 
-            def product(entry: Any) -> tuple[Any, Any]:
-                column = inner.builder.sext(inner.scalar(columns, entry), INT)
-                return inner.splat(inner.scalar(numbers, entry)), inner.at(b, inner.mul(column, b_row))
-
+            product = partial(_entry, inner, numbers, columns, b, b_row)
             _sums(inner, n, init, inner.at(c, inner.mul(i, c_row)), entries, product)
 
     def case(n: int) -> None:
-        code.call(f"rows_of_{n}", partial(rows, n), m, numbers, columns, starts, order, *operands)
+        code.call(f"entries_of_{n}", partial(rows, n), m, numbers, columns, starts, order, *operands)
 
     code.switch(vectors, {n: partial(case, n) for n in code.tile.rows})
+
+
+@leaf("v h q q v i v v i i")
+def sparse_products_in_place(code: Code, numbers: Any, columns: Any, starts: Any, order: Any, *arguments: Any) -> None:
+    """Do the same for a W as the user has it, in C order, beyond whose end nothing is read.
+
+    Arguments are those of `sparse_product` without `vectors`; `b_row` is the true size of a row, which C pads.
+    """
+    w, size, init, c, c_row, m = arguments
+    lanes = code.kind.lanes
+    with code.loop(m) as i:
+        sample, out = code.scalar(order, i), code.at(c, code.mul(i, c_row))
+        entries = code.scalar(starts, sample), code.scalar(starts, code.add(sample, 1))
+        done: Any = code.whole(0)
+        for vectors in _ROW_BLOCKS:
+            stop = code.add(
+                done, code.mul(code.builder.sdiv(code.sub(size, done), code.whole(vectors * lanes)), vectors * lanes)
+            )
+            with code.loop(stop, vectors * lanes, done) as first:
+                product = partial(_entry, code, numbers, columns, code.at(w, first), size)
+                _sums(code, vectors, code.at(init, first), code.at(out, first), entries, product)
+            done = stop
+        with code.builder.if_then(code.builder.icmp_signed("<", done, size)):
+            there = code.below(code.sub(size, done))
+            product = partial(_entry, code, numbers, columns, code.at(w, done), size)
+            _sums(code, 1, code.at(init, done), code.at(out, done), entries, product, there)
 
 
 @leaf("v q q v i v i v i ii")
@@ -97,6 +140,6 @@ def sparse_gradient(code: Code, numbers: Any, rows: Any, starts: Any, *arguments
             _sums(inner, n, start, inner.at(c, inner.mul(i, c_row)), entries, product)
 
     def case(n: int) -> None:
-        code.call(f"rows_of_{n}", partial(features, n), m, numbers, rows, starts, *operands)
+        code.call(f"entries_of_{n}", partial(features, n), m, numbers, rows, starts, *operands)
 
     code.switch(vectors, {n: partial(case, n) for n in code.tile.rows})
