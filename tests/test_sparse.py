@@ -16,6 +16,7 @@ from fastmlp.backends import numpy as numpy_backend
 from fastmlp.backends.base import Batch
 from fastmlp.backends.numba.calls import samples_of
 from fastmlp.backends.numba.fast import layout
+from fastmlp.backends.numba.fast.layout import Layout
 from fastmlp.backends.numba.simd.registers import host
 from fastmlp.estimators import sparse
 from tests import bounds, leaf_calls
@@ -220,6 +221,12 @@ def test_predictions_by_numpy_go_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(
         model.predict(scipy.sparse.csr_array(X)), model.predict(X), rtol=bounds.PARITY["float64"]
     )
+
+
+def test_predictions_have_no_second_copy_of_the_weights_that_sparse_samples_choose_from() -> None:
+    spec = MLP((5000, 100, 2)).spec
+    sizes = [Layout(spec, 8, training=training, is_sparse=True).memory().values.size for training in (False, True)]
+    assert sizes[0] < 5000 < 500_000 < sizes[1]
 
 
 def test_a_fit_on_the_large_sparse_data_of_texts_needs_no_dense_batch() -> None:
