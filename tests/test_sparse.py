@@ -226,7 +226,8 @@ def test_predictions_by_numpy_go_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
 def test_predictions_have_no_second_copy_of_the_weights_that_sparse_samples_choose_from() -> None:
     spec = MLP((5000, 100, 2)).spec
     sizes = [Layout(spec, 8, training=training, is_sparse=True).memory().values.size for training in (False, True)]
-    assert sizes[0] < 5000 < 500_000 < sizes[1]
+    assert sizes[0] < 5000
+    assert sizes[1] > spec.n_params
 
 
 def test_a_fit_on_the_large_sparse_data_of_texts_needs_no_dense_batch() -> None:

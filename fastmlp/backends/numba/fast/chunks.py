@@ -18,7 +18,8 @@ from fastmlp.backends.numba.fast.codes import (
     UPDATE,
     Call,
 )
-from fastmlp.backends.numba.fast.layout import Layer, Layout, Panel
+from fastmlp.backends.numba.fast.layers import Layer, Panel
+from fastmlp.backends.numba.fast.layout import Layout
 from fastmlp.groups import ParameterGroups
 
 Piece = tuple[int, int, int, int]  # of parameters: offset in a part, gradient, numbers, how many of them weights

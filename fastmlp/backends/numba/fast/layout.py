@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -22,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp import dropout
-from fastmlp.activations import ACTIVATIONS, SOFTMAX
+from fastmlp.activations import SOFTMAX
 from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES
-from fastmlp.backends.numba.simd.dots import columns_at_most
+from fastmlp.backends.numba.fast.layers import Layer, has_columns, is_narrow, narrow_panels, padded, panels_of, spread
 from fastmlp.backends.numba.simd.outputs import loss_case
 from fastmlp.backends.numba.simd.registers import host, lanes
 from fastmlp.backends.numba.simd.threads import N_INTEGERS
@@ -37,7 +36,6 @@ _NEEDS_Z = ("gelu", "silu", "mish")  # whose derivative is not computed from the
 _STRIPE_BYTES = 128 * 1024  # of rows that go through all layers together: half a small second-level cache
 _BLOCK_BYTES = 512 * 1024  # of rows whose activations and deltas are kept until the gradient has them
 _FEWEST_BLOCK_ROWS = 512  # below them products would read the weights too often
-_SPREAD_BYTES = 512
 _EVEN_ROWS = 8  # in whose multiples stripes are made as large as each other
 _CHUNK_ROWS = 48  # of a panel, whose gradient is used as soon as it is there: a whole number of tiles and registers
 _SPARSE_CHUNK_ROWS = 384  # where each has but a few entries: as long as a first-level cache has room
@@ -86,100 +84,6 @@ class Network(NamedTuple):
     kept: float
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Some columns of a layer's weights, or of their transpose.
-
-    Attributes
-    ----------
-    column, width, vectors : int
-        Its first column, and how many numbers, and registers, it is wide.
-    start, row : int
-        Its offset in a part, and how far it is from one of its rows to the next.
-    """
-
-    column: int
-    width: int
-    vectors: int
-    start: int
-    row: int
-
-
-@dataclass
-class Layer:
-    """A layer, and where its rows and weights are."""
-
-    number: int
-    fan_in: int
-    fan_out: int
-    row: int  # its outputs, padded to whole registers
-    stride: int  # from one row of activations to the next
-    column: int  # from one number of such a row to the next
-    in_row: int
-    activation: int
-    is_softmax: bool
-    is_identity: bool
-    is_narrow: bool  # its weights are their transpose: the panels of one are those of the other
-    panels: list[Panel]
-    transposed_panels: list[Panel]
-    bias: int  # of a narrow layer, their offset in a part
-    chunk_rows: int  # of a panel, see `_CHUNK_ROWS`
-    is_packed: bool  # whether the inputs that a chunk's gradient is made of are laid side by side first
-    z: int = 0
-    a: int = 0
-    dropped: int = 0
-    factors: int = 0
-    delta: int = 0
-
-    @property
-    def is_in_columns(self) -> bool:
-        """Whether its activations are kept in columns."""
-        return self.column != 1
-
-    def size(self, n_rows: int) -> int:
-        """Return how many numbers so many rows of it take."""
-        return self.fan_out * self.column if self.is_in_columns else n_rows * self.stride
-
-
-def padded(size: int, dtype: str) -> int:
-    """Return a size rounded up to whole registers."""
-    n = lanes(dtype)
-    return -(-size // n) * n
-
-
-def _spread(row: int, dtype: str) -> int:
-    """Return how far apart rows are kept: not a multiple of 512 bytes, lest a column share few sets of a cache."""
-    n_bytes = row * np.dtype(dtype).itemsize
-    return row + lanes(dtype) if n_bytes % _SPREAD_BYTES == 0 else row
-
-
-def _panels(row: int, n_rows: int, width: int, n_lanes: int, start: int) -> list[Panel]:
-    widths = [(column, min(width, row - column)) for column in range(0, row, width)]
-    return [Panel(column, own, own // n_lanes, start + column * n_rows, own) for column, own in widths]
-
-
-def _is_narrow(spec: NetworkSpec, number: int) -> bool:
-    """Return whether a layer is narrow: of few outputs, fewer than half its inputs.
-
-    And of inputs for which zero weights in the padding stay zero. That padding is the activation of zero, so the
-    gradient with respect to those weights is not zero unless that is.
-    """
-    (fan_in, fan_out), n = spec.shapes[number], lanes(spec.dtype)
-    if number == 0 or fan_out > columns_at_most(n) or fan_in <= 2 * fan_out:
-        return False
-    return fan_in % n == 0 or ACTIVATIONS[spec.activations[number - 1]].forward(0.0) == 0.0
-
-
-def _has_columns(spec: NetworkSpec, number: int) -> bool:
-    """Return whether a layer's activations are kept in columns: a narrow last layer's."""
-    return number == spec.n_layers - 1 and _is_narrow(spec, number)
-
-
-def _narrow_panels(in_row: int, width: int, n_lanes: int, start: int) -> list[Panel]:
-    widths = [(column, min(width, in_row - column)) for column in range(0, in_row, width)]
-    return [Panel(column, own, own // n_lanes, start + column, in_row) for column, own in widths]
-
-
 class Layout:
     """The offsets of a network for up to so many rows a batch.
 
@@ -219,7 +123,7 @@ class Layout:
         self.lanes = lanes(spec.dtype)
         self.panel_width = host().tile.vectors * self.lanes
         self.stripe_rows, self.block_rows = _rows_at_once(spec, n_rows, training=training)
-        if _has_columns(spec, spec.n_layers - 1):  # no register of a column is of two stripes, or of two blocks
+        if has_columns(spec, spec.n_layers - 1):  # no register of a column is of two stripes, or of two blocks
             self.stripe_rows, self.block_rows = (padded(n, spec.dtype) for n in (self.stripe_rows, self.block_rows))
         self.divisor = float(spec.n_outputs if LOSSES[spec.loss].averaged else 1)
         self.drop_below, self.kept = (
@@ -249,7 +153,7 @@ class Layout:
         self.input_gradient = self._reserve(self.block_rows * self.layers[0].in_row if has_inputs else 0)
         for layer in self.layers:
             self._place_rows(layer)
-        self.input_stride = _spread(self.layers[0].in_row, spec.dtype)
+        self.input_stride = spread(self.layers[0].in_row, spec.dtype)
         self.is_gathered = self.is_scaled or (training and self._is_worth_gathering())
         n_inputs = self.block_rows * self.input_stride
         self.inputs = self.samples = self._reserve(n_inputs if self.is_gathered else 0)
@@ -262,41 +166,38 @@ class Layout:
         spec, layers, start, transposed = self.spec, [], 0, 0
         for number, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, spec.all_activations, strict=True)):
             row, in_row = padded(fan_out, spec.dtype), padded(fan_in, spec.dtype)
-            shape, is_narrow = (self.panel_width, self.lanes), _is_narrow(spec, number)
-            steps = _spread(row, spec.dtype), 1
-            if _has_columns(spec, number):
-                steps = 1, _spread(self.block_rows, spec.dtype)
+            shape, narrow = (self.panel_width, self.lanes), is_narrow(spec, number)
+            is_transposed = number >= self.first_transposed
+            steps = spread(row, spec.dtype), 1
+            if has_columns(spec, number):
+                steps = 1, spread(self.block_rows, spec.dtype)
             if number == 0 and self.is_in_place:
                 panels, transposed_panels = [], []
-            elif is_narrow:
-                panels = transposed_panels = _narrow_panels(in_row, *shape, start)
+            elif narrow:
+                panels = transposed_panels = narrow_panels(in_row, *shape, start)
             else:
-                panels = _panels(row, fan_in + 1, *shape, start)
-                transposed_panels = _panels(in_row, row, *shape, transposed) if number >= self.first_transposed else []
-                transposed += in_row * row if transposed_panels else 0
-            bias = start + fan_out * in_row if is_narrow else 0
-            chunks = (
-                (_CHUNK_ROWS, False)
-                if is_narrow
-                else self._chunks_of(fan_in, len(panels), is_compressed=self.is_sparse and number == 0)
-            )
+                panels = panels_of(row, fan_in + 1, *shape, start)
+                transposed_panels = panels_of(in_row, row, *shape, transposed) if is_transposed else []
+                transposed += in_row * row if is_transposed else 0
+            bias = start + fan_out * in_row if narrow else 0
+            chunks = (_CHUNK_ROWS, False) if narrow else self._chunks_of(number, fan_in, len(panels))
             layers.append(
                 Layer(
                     *(number, fan_in, fan_out, row, *steps, in_row, ACTIVATION_CODES[name]),
-                    *(name == SOFTMAX, name == "identity", is_narrow, panels, transposed_panels, bias, *chunks),
+                    *(name == SOFTMAX, name == "identity", narrow, panels, transposed_panels, bias, *chunks),
                 )
             )
             if panels:
-                start += fan_out * in_row + row if is_narrow else (fan_in + 1) * row
+                start += fan_out * in_row + row if narrow else (fan_in + 1) * row
         return layers, start, transposed
 
-    def _chunks_of(self, fan_in: int, n_panels: int, *, is_compressed: bool) -> tuple[int, bool]:
+    def _chunks_of(self, number: int, fan_in: int, n_panels: int) -> tuple[int, bool]:
         """Return how many rows of a layer's panels are a chunk, and whether their inputs are packed.
 
         Read where they are, they come from another page for each row of the batch, and for each panel again.
         """
         column_bytes = self.block_rows * np.dtype(self.spec.dtype).itemsize
-        if is_compressed:
+        if self.is_sparse and number == 0:
             return _SPARSE_CHUNK_ROWS, False
         if n_panels < _PANELS_WORTH_PACKING or column_bytes * fan_in < _BYTES_WORTH_PACKING:
             return _CHUNK_ROWS, False
@@ -447,7 +348,7 @@ def _rows_at_once(spec: NetworkSpec, n_rows: int, *, training: bool) -> tuple[in
     numbers = sum(2 * padded(size, spec.dtype) for size in spec.layer_sizes[1:])
     row_bytes = numbers * np.dtype(spec.dtype).itemsize
     unit = 24  # whole tiles of 4, 6 and 8 rows
-    if _has_columns(spec, spec.n_layers - 1):
+    if has_columns(spec, spec.n_layers - 1):
         unit = math.lcm(unit, lanes(spec.dtype))  # and of a column's registers
     stripe = max(unit, min(192, _STRIPE_BYTES // row_bytes // unit * unit))
     if sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * np.dtype(spec.dtype).itemsize > _HEAVY_BYTES:

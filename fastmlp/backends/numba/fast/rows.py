@@ -36,7 +36,8 @@ from fastmlp.backends.numba.fast.codes import (
     TARGETS,
     Call,
 )
-from fastmlp.backends.numba.fast.layout import Layer, Layout
+from fastmlp.backends.numba.fast.layers import Layer
+from fastmlp.backends.numba.fast.layout import Layout
 
 _BACK_BYTES = 8 * 1024  # of deltas that are made in one pass and multiplied in the next: they, activations and weights
 
