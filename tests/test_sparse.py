@@ -55,7 +55,9 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @both_dtypes
 @pytest.mark.parametrize("way", list(WAYS))
-@pytest.mark.parametrize(("n_features", "hidden", "batch_size"), [(4, (5,), 16), (50, (33, 7), 60), (400, (20,), 7)])
+@pytest.mark.parametrize(
+    ("n_features", "hidden", "batch_size"), [(4, (), 16), (4, (5,), 16), (50, (33, 7), 60), (400, (20,), 7)]
+)
 def test_kernels_have_the_bits_of_dense_samples(
     dtype: str, way: str, n_features: int, hidden: tuple[int, ...], batch_size: int
 ) -> None:

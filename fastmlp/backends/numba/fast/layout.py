@@ -316,7 +316,7 @@ class Layout:
                 runs.append((layer.panels[0].start, layer.fan_out * layer.in_row))
             else:
                 runs += [(panel.start, layer.fan_in * panel.width) for panel in layer.panels]
-        return np.array([(self.weights + start, n) for start, n in runs], np.int64)
+        return np.array([(self.weights + start, n) for start, n in runs], np.int64).reshape(-1, 2)
 
     @cached_property
     def moves(self) -> Array:
@@ -340,7 +340,7 @@ class Layout:
         if self.is_scaled:
             n = self.spec.n_inputs
             moves.append((flat, 1, n, self.input_scale, n, 1, n, self.layers[0].in_row))
-        return np.array(moves, np.int64)
+        return np.array(moves, np.int64).reshape(-1, 8)  # there are none where the only W is read in place
 
 
 def _rows_at_once(spec: NetworkSpec, n_rows: int, *, training: bool) -> tuple[int, int]:

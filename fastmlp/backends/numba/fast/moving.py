@@ -66,16 +66,16 @@ def gather_targets(call: Any, samples: Any, steps: Any, number: int, values: Any
 @exact
 def gather_labels(call: Any, samples: Any, steps: Any, number: int, values: Any) -> None:
     """Write labels of samples to a block, as one-hot rows."""
-    order, n_out = ahead(pointer(steps.order), steps.starts[number] + call[1]), samples.Y.shape[1]
-    y_row, y_column = call[4], call[5]
-    for i in range(call[2]):
-        y = ahead(values, call[3] + i * y_row)
-        if y_column == 1:
-            passes.fill(y, y_row, 0.0)
-        else:
-            for j in range(n_out):
-                y[j * y_column] = 0
-        y[samples.labels[order[i]] * y_column] = 1
+    order, labels = ahead(pointer(steps.order), steps.starts[number] + call[1]), pointer(samples.labels)
+    y, y_row, y_column = ahead(values, call[3]), call[4], call[5]
+    if y_column == 1:
+        passes.fill(y, call[2] * y_row, 0.0)
+    else:
+        for j in range(samples.Y.shape[1]):
+            for i in range(call[2]):
+                y[i * y_row + j * y_column] = 0
+    for i in range(call[2]):  # with nothing beside it, so that labels come from memory side by side
+        y[i * y_row + labels[order[i]] * y_column] = 1
 
 
 @exact
