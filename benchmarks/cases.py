@@ -148,6 +148,6 @@ _ROWS = (
     Case("tab256", (16, 64, 64, 1), "relu", batch_size=256, n_batches=16),
     Case("mnist", (784, 128, 10), "relu", batch_size=128, n_batches=16, classes=True),
     Case("chains", (4, 32, 16, 4), "tanh", batch_size=10_000, n_batches=1),
-    Case("wide", (256, 1024, 1024, 10), "relu", batch_size=256, n_batches=2, classes=True),
+    Case("wide", (256, 1024, 1024, 10), "relu", batch_size=256, n_batches=16, classes=True),
 )
 CASES = {case.name: case for case in _ROWS}

@@ -52,6 +52,11 @@ def training(
     return filling_time(backend, prepare, case.n_batches, run_seconds, fewest_rounds=fewest_epochs)
 
 
+def on_one_thread(case: Case, backend: str) -> Contender:
+    """Return the same on one thread: BLAS is held to it by `measure.one_thread`, kernels have threads of their own."""
+    return training(case, backend, 1 if backend == "numba" else None)
+
+
 def handwritten() -> Contender:
     """Return the hand-written training of the digits.
 

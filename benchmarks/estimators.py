@@ -95,7 +95,8 @@ def _large() -> tuple[np.ndarray, np.ndarray]:
 def _texts() -> tuple[Any, np.ndarray]:
     """Return sparse samples such as counts of words are: a hundredth of the features are there, some tell the class."""
     generator = np.random.default_rng(0)
-    X = sparse.random_array((2000, 5000), density=0.01, rng=generator, format="csr")
+    columns = np.concatenate([generator.choice(5000, 50, replace=False) for _ in range(2000)])
+    X = sparse.csr_array((generator.random(columns.size), columns, np.arange(0, columns.size + 1, 50)), (2000, 5000))
     return X, (X @ generator.standard_normal(5000) > 0).astype(int)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.cases import CASES, DIGITS, Case
-from benchmarks.contenders import handwritten, training
+from benchmarks.contenders import handwritten, on_one_thread
 from benchmarks.measure import Clock, Contender, Pairs, matmul_peak, one_thread, timed_in_pairs
 
 RESULTS = Path(__file__).parent / "results" / "backends.json"
@@ -112,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def measured(case: Case, n_pairs: int, clock: Clock) -> Iterator[Row]:
     """Yield a row for each backend of a case: the baseline, then the others in turns with it."""
-    baseline = training(case, BASELINE)
-    others = [training(case, name) for name in case.backends if name != BASELINE]
+    baseline = on_one_thread(case, BASELINE)
+    others = [on_one_thread(case, name) for name in case.backends if name != BASELINE]
     pairs = {other.name: timed_in_pairs(other, baseline, n_pairs, clock) for other in others}
     own = [seconds for pair in pairs.values() for seconds in pair.b]
     yield row_of(case, BASELINE, Pairs(tuple(own), tuple(own)))
@@ -139,8 +139,8 @@ def row_of(case: Case, backend: str, pairs: Pairs) -> Row:
 
 def measured_bars(n_pairs: int, clock: Clock) -> Iterator[Bar]:
     """Yield the comparisons that have a bar."""
-    numpy = training(DIGITS, "numpy")
-    for a, b, at_most in ((numpy, handwritten(), 1.2), (training(DIGITS, "numba"), numpy, 1.0)):
+    numpy = on_one_thread(DIGITS, "numpy")
+    for a, b, at_most in ((numpy, handwritten(), 1.2), (on_one_thread(DIGITS, "numba"), numpy, 1.0)):
         pairs = timed_in_pairs(a, b, n_pairs, clock)
         yield Bar(_versus(a, b), pairs.ratio, pairs.quartiles, at_most)
 

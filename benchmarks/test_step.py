@@ -7,7 +7,7 @@ from typing import Any
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.cases import Case
-from benchmarks.contenders import training
+from benchmarks.contenders import on_one_thread
 from benchmarks.measure import Call
 from benchmarks.runs import describe, every_run
 
@@ -17,7 +17,7 @@ ROUNDS = 9
 @every_run
 def test_step(benchmark: BenchmarkFixture, case: Case, backend: str) -> None:
     """Time a training."""
-    contender = training(case, backend)
+    contender = on_one_thread(case, backend)
     benchmark.group = f"training {case.name}"
 
     def begin() -> tuple[tuple[Call], dict[str, Any]]:

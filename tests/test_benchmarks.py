@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from benchmarks import contenders, measure, report, verify
+from benchmarks import contenders, measure, report, test_step, verify
 from benchmarks.cases import CASES, DIGITS, Case
 from benchmarks.handwritten_numpy import Handwritten
 from fastmlp.backends import REFERENCE, available_backends
@@ -160,6 +160,16 @@ def test_nothing_is_timed_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong_predictions(monkeypatch)
     with pytest.raises(verify.WrongResultError, match="predictions"):
         contenders.training(DIGITS, "numpy")
+
+
+def test_our_backends_are_compared_on_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of mnist is worth two threads to the kernels, if nothing is said."""
+    said = {}
+    monkeypatch.setattr(contenders, "training", lambda _, backend, threads=None: said.update({backend: threads}))
+    for backend in ("naive", "numpy", "numba"):
+        contenders.on_one_thread(DIGITS, backend)
+    assert said == {"naive": None, "numpy": None, "numba": 1}
+    assert not any(hasattr(module, "training") for module in (report, test_step))
 
 
 def test_a_wrong_hand_written_step_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,3 +77,6 @@ def test_states_in_panels_are_those_in_order(sizes: tuple[int, ...], dtype: str,
     assert not np.shares_memory(packed, state)
     np.testing.assert_array_equal(np.sort(packed[packed > 0]), state)  # each once, and padding is zero
     np.testing.assert_array_equal(backend.unpack_state(packed), state)
+    state[:-1] = 0.0
+    for values in (state, 0 * state):
+        np.testing.assert_array_equal(backend.unpack_state(backend.pack_state(values)), values)

@@ -276,8 +276,9 @@ class Layout:
     def packed_state(self, flat: Array) -> Array:
         """Return numbers in the order of the parameters as a part, in panels."""
         part = aligned(self.part_size, self.spec.dtype)
-        for packed, plain in self._blocks_of(part, flat):
-            packed[...] = plain
+        if flat.any():  # a training begins with zeros
+            for packed, plain in self._blocks_of(part, flat):
+                packed[...] = plain
         return part
 
     def unpacked_state(self, part: Array) -> Array:
