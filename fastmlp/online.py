@@ -88,13 +88,14 @@ class OnlineLearner:
         It is not finite, and nothing is changed, where the network has diverged. The backend is the same at all steps.
         """
         if self._learner is None:
-            self._run, self._unpack = _with_states(self._run, backend.pack_state), backend.unpack_state
-            self._learner = backend.learner(self._run)
+            run = _with_states(self._run, backend.pack_state)
+            learner = backend.learner(run)  # which may be interrupted, and begin again then
+            self._run, self._unpack, self._learner = run, backend.unpack_state, learner
         if self._done == _STEPS:
             self._run, self._done = self._at(self._run, self._run.first_step + _STEPS), 0
-        run = self._run
+        run, learner = self._run, self._learner
         run.X[0], run.Y[0] = x, y
-        self._learner.step(run, self._done)
+        learner.step(run, self._done)
         loss = float(run.losses[self._done])
         self._done += math.isfinite(loss)
         return loss

@@ -29,7 +29,7 @@ class Schedule(Protocol):
     """What an optimizer asks of its learning rate; any object with these two methods is a schedule."""
 
     def __call__(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0. It is asked ahead of the steps, of whole epochs."""
         ...
 
     def over(self, n_steps: int) -> Schedule:

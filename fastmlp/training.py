@@ -137,9 +137,11 @@ class _Training:
         while number < self.plan.epochs:
             started = time.perf_counter()
             figures = self._train_epochs(number, interrupt)
-            for loss, rate in figures:  # more than one only where nothing that follows could end the fit
-                info = self._look(number, loss, rate, started, len(figures))
+            n = len(figures)
+            infos = [self._look(number + i, loss, rate, started, n) for i, (loss, rate) in enumerate(figures)]
+            for info in infos:
                 self.history.append(info)
+            for info in infos:  # more than one only where nothing that follows could end the fit
                 display.epoch(info)
                 is_over = self._is_over(info)
                 wishes = [callback(self.net, info) for callback in self.plan.callbacks]
@@ -147,7 +149,7 @@ class _Training:
                     return "callback"
                 if is_over:
                     return "early stopping"
-                number += 1
+            number += n
             interrupt.check()
         return "epochs"
 
@@ -168,8 +170,13 @@ class _Training:
         """
         state, net = self.state, self.net
         state.generator = net.generator.bit_generator.state
-        order = np.concatenate([self._order() for _ in range(n_epochs)])
-        run, rates, powers = self._lay_out(order, self._steps_of(order))
+        try:
+            order = np.concatenate([self._order() for _ in range(n_epochs)])
+            run, rates, powers = self._lay_out(order, self._steps_of(order))
+        except Exception:  # noqa: BLE001  of a schedule: it is asked again, epoch by epoch, and then it is told
+            self.ahead.stop()
+            net.generator.bit_generator.state = state.generator
+            return []
         n_steps, states = rates.size, [values.copy() for values in self.states]
         self.backup[...] = net.parameters.flat
         self.is_whole = False

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import MLP, SGD, Adam, DivergedError, EarlyStopping, History, epochs, schedules
+from fastmlp import MLP, SGD, Adam, DivergedError, EarlyStopping, EpochInfo, History, epochs, progress, schedules
 from fastmlp.backends import make_backend
 from fastmlp.backends.base import Run
 from fastmlp.epochs import Ahead, Steps
@@ -144,6 +144,43 @@ def test_where_it_diverges_is_told_as_by_single_epochs(backend: str, runs: list[
     epoch = leap.step // 3
     assert (caught.value.epoch, caught.value.batch) == (epoch, batch)
     assert runs == [N, 8 * N] + [N] * epoch  # from the second epoch on again
+
+
+@dataclass(frozen=True)
+class Failing(Leap):
+    """A schedule with a mistake at one step."""
+
+    def __call__(self, step: int) -> float:
+        if step == self.step:
+            raise ZeroDivisionError
+        return 0.01
+
+
+def test_a_schedule_that_fails_does_so_in_its_own_epoch(backend: str, runs: list[int]) -> None:
+    ends = []
+    for watched in (WATCHED, {}):
+        net = network(backend)
+        with pytest.raises(ZeroDivisionError):
+            net.fit(X, Y, epochs=100, batch_size=4, optimizer=SGD(Failing(3 * 6 + 1)), **watched)
+        ends.append(end_of(net))
+    assert ends[0] == ends[1]
+    assert ends[0][3] == 6
+    assert runs
+
+
+def test_a_display_that_fails_leaves_history_and_state_alike(
+    backend: str, runs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_display: object, info: EpochInfo) -> None:
+        if info.epoch == 4:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(progress.Display, "epoch", fail)
+    net = network(backend)
+    with pytest.raises(BrokenPipeError):
+        net.fit(X, Y, epochs=EPOCHS)
+    assert net.history.n_epochs == net.history.state.epoch == 9
+    assert runs
 
 
 def test_ctrl_c_waits_for_the_end_of_them(backend: str, runs: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,6 +224,13 @@ def test_ctrl_c_from_outside(backend: str) -> None:
     assert answer == {"stopped": "interrupted", "finite": True, "same losses": True, "same parameters": True}
 
 
+def test_a_run_that_was_interrupted_does_not_hold_its_data() -> None:
+    """The kernels' backend knows what it is made of while it lasts: the data, and the states of the optimizer."""
+    net = network("numba")
+    interrupt(net, 4)
+    assert net._only._known is None
+
+
 @pytest.mark.parametrize("seconds", [0.001, 0.036, 0.06, 0.09, 3.0])
 def test_pieces_of_a_run_are_long_beside_what_each_of_them_costs(seconds: float) -> None:
     """A tenth of a second at least, whatever a step takes, and not much longer, for Ctrl-C waits for their end."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP, SGD, Adam, AdamW, DivergedError, PerLayer, RMSprop, schedules
+from fastmlp.backends import make_backend
 from fastmlp.backends.base import sum_in_order
 
 X, Y = np.random.default_rng(0).normal(size=(2, 7, 3))
@@ -77,6 +78,29 @@ def test_a_copy_goes_on_where_the_network_was(backend: str, name: str, copied: A
     before = net.parameters.flat.copy()
     other.learn_one(X[0], Y[0])
     assert (net.parameters.flat == before).all()
+
+
+def test_a_copy_that_is_interrupted_at_its_first_step_goes_on_all_the_same(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While kernels compile, say: the states are laid out then, and must not be again."""
+    net = network(backend)
+    for x, y in zip(X, Y, strict=True):
+        net.learn_one(x, y, optimizer="adam")
+    twin = copy.deepcopy(net)
+    kind = type(make_backend(backend, net.spec, strict=False, threads=None))
+
+    def interrupt(_self: object, _run: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "learner", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            twin.learn_one(X[0], Y[0])
+    for each in (net, twin):
+        each.learn_one(X[0], Y[0])
+        each.learn_one(X[1], Y[1])
+    np.testing.assert_array_equal(twin.parameters.flat, net.parameters.flat)
 
 
 def test_what_is_written_to_a_view_counts(backend: str) -> None:

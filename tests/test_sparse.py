@@ -17,6 +17,7 @@ from fastmlp.backends.base import Batch
 from fastmlp.backends.numba.calls import samples_of
 from fastmlp.backends.numba.fast import layout
 from fastmlp.backends.numba.fast.layout import Layout
+from fastmlp.backends.numba.fast.room import Purpose
 from fastmlp.backends.numba.simd.registers import host
 from fastmlp.estimators import sparse
 from tests import bounds, leaf_calls
@@ -153,7 +154,67 @@ def test_rows_are_made_dense_only_where_a_backend_wants_them_so(
     assert bool(heights) == is_made_dense
 
 
+def test_numpy_has_no_room_for_dense_rows() -> None:
+    """Not even room that it never touches: a computer may have none for so many features."""
+    X = scipy.sparse.csr_array((3000, 100_000))
+    model = MLPRegressor(hidden_layer_sizes=(2,), **SETTINGS | {"backend": "numpy", "max_iter": 1, "solver": "lbfgs"})
+    tracemalloc.start()
+    try:
+        model.fit(X, np.arange(3000) % 2).predict(X)
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_numpy_records_does_not_hold_the_samples() -> None:
+    model = MLPRegressor(hidden_layer_sizes=(4,), **SETTINGS | {"backend": "numpy"})
+    model.fit(scipy.sparse.csr_array(samples(12, 0.3)), np.arange(N) % 2)
+    (workspace,) = model._engine.backend._pool._free
+    recorded = list(workspace.kept._batches.values())
+    assert recorded
+    assert not any(hasattr(each.X, "rows") for each in recorded)
+
+
+def test_threads_share_sparse_samples_out() -> None:
+    """Large layers behind the first are worth it; the bits are those of one thread."""
+    X = samples(300, 0.1, "float32")
+    ends = []
+    for threads in (1, 2):
+        settings = SETTINGS | {"threads": threads, "batch_size": 90, "max_iter": 4}
+        model = MLPClassifier((512, 512), **settings).fit(scipy.sparse.csr_array(X), np.arange(N) % 3)
+        ends.append((bits(model), model.loss_curve_))
+        rooms = model._engine.backend._free[Purpose.TRAINING, True]
+        assert [room.layout.n_threads for room in rooms] == [threads]
+    assert ends[0] == ends[1]
+
+
 # ---- what SciPy's matrices may be like
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_nothing_may_be_there_at_all(backend: str, solver: str) -> None:
+    X, y = scipy.sparse.csr_array((9, 20_000)), np.arange(9) % 2
+    settings = SETTINGS | {"backend": backend, "solver": solver}
+    one, other = (MLPClassifier((3,), **settings).fit(data, y) for data in (X, X.toarray()))
+    for ours, theirs in zip(one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=bounds.PARITY["float64"])
+    if solver == "adam":
+        MLPClassifier((3,), **settings).partial_fit(X[:1], y[:1], classes=[0, 1])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("array", ["data", "indices", "indptr"])
+def test_entries_may_lie_apart(backend: str, array: str) -> None:
+    X = samples(12, 0.3)
+    matrix, y = scipy.sparse.csr_array(X), np.arange(N) % 2
+    apart = np.full((getattr(matrix, array).size, 2), 77, getattr(matrix, array).dtype)
+    apart[:, 0] = getattr(matrix, array)
+    setattr(matrix, array, apart[:, 0])
+    settings = SETTINGS | {"backend": backend}
+    one, other = (MLPClassifier((3,), **settings).fit(data, y) for data in (matrix, scipy.sparse.csr_array(X)))
+    assert bits(one) == bits(other)
+    assert one.predict_proba(matrix).tobytes() == other.predict_proba(scipy.sparse.csr_array(X)).tobytes()
 
 
 def canonical_or_not(X: np.ndarray) -> dict[str, scipy.sparse.csr_array]:

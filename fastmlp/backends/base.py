@@ -55,6 +55,8 @@ class Batch(NamedTuple):
 class CompressedRows(ABC):
     """Samples most of whose features are zero: what a batch has as X where a backend `takes_sparse`.
 
+    Its arrays are C-contiguous.
+
     Attributes
     ----------
     shape : tuple of int
@@ -130,8 +132,8 @@ class Run:
         A key of `fastmlp.optimizers.RULES`.
     X, Y, weights
         The whole data, as in `Batch`.
-    order : ndarray of shape (n_samples,), int64
-        The samples in the order of this epoch.
+    order : ndarray, int64
+        The samples in the order of an epoch, or those of several, one behind the other.
     starts, stops : ndarray of shape (n_steps,), int64
         Step i takes the samples ``order[starts[i]:stops[i]]``.
     totals : ndarray of shape (n_steps,), float64

@@ -45,9 +45,9 @@ class SparseRows(CompressedRows):
         self._matrix = csr_array(matrix.tocsr().astype(dtype, copy=False))
         self._scaling = scaling
         self.shape, self.dtype = self._matrix.shape, np.dtype(dtype)
-        self.starts = self._matrix.indptr.astype(np.int64, copy=False)
-        self.columns = self._matrix.indices.astype(np.int32, copy=False)
-        self.numbers = self._matrix.data
+        self.starts = np.ascontiguousarray(self._matrix.indptr, np.int64)
+        self.columns = np.ascontiguousarray(self._matrix.indices, np.int32)
+        self.numbers = np.ascontiguousarray(self._matrix.data)
 
     @property
     def is_scaled(self) -> bool:

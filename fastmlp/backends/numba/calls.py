@@ -61,8 +61,9 @@ class Steps(NamedTuple):
 
 
 class Trainee(NamedTuple):
-    """What a run writes: the gradient and the two states of an optimizer, each (n_params,), and rows of samples, flat.
+    """What a run writes: the gradient (n_params,), the two states of an optimizer, and rows of samples, flat.
 
+    The states are as `Backend.pack_state` lays them out.
     The rows are the derivative with respect to X, or outputs. What is not wanted or not used has no entries.
     """
 

@@ -26,11 +26,12 @@ class SingleRow:
     """
 
     def __init__(self, passes: Passes, parameters: Parameters) -> None:
-        views = Workspace(passes.spec, 1).views(1)
-        recording = Recording()
-        passes.forward(recording, parameters, views.X, views)
+        workspace, recording = Workspace(passes.spec, 1), Recording()
+        views = workspace.views(1)
+        self._X = workspace.inputs(1)
+        passes.forward(recording, parameters, self._X, views)
         self.parameters = parameters
-        self._X, self._A, self._forward = views.X, views.A[-1], recording.play
+        self._A, self._forward = views.A[-1], recording.play
 
     def answer(self, X: Array, out: Array) -> bool:
         """Write the outputs and return whether the row is finite."""

@@ -26,14 +26,16 @@ class _Recorded(NamedTuple):
     Attributes
     ----------
     views : Views
-        Where such a batch is gathered; but if X is compressed, that is `held`.
+        Where such a batch is gathered, but for its X.
+    X : Array
+        Where that is; or what holds it, a `_Held`, if it is compressed.
     forward, backward : callable
     total : callable
         Gives the weighted sum of the losses, between the two.
     """
 
     views: Views
-    held: _Held
+    X: Array
     forward: Callable[[], None]
     total: Callable[[], float]
     backward: Callable[[], None]
@@ -87,15 +89,16 @@ class _Recordings:
         if recorded is None:
             if len(self._batches) == _KEPT_BATCHES:
                 self._batches.clear()
-            recorded = self._batches[n_rows, kind] = self._record(workspace.views(n_rows), kind)
+            # In all that is done with them, what is held and an array are alike.
+            X = cast("Array", _Held()) if self._is_sparse else workspace.inputs(n_rows)
+            recorded = self._batches[n_rows, kind] = self._record(workspace.views(n_rows), X, kind)
         return recorded
 
-    def _record(self, views: Views, kind: Kind) -> _Recorded:
-        forward, backward, held = Recording(), Recording(), _Held()
-        X = cast("Array", held) if self._is_sparse else views.X  # in all that is done with it, they are alike
+    def _record(self, views: Views, X: Array, kind: Kind) -> _Recorded:
+        forward, backward = Recording(), Recording()
         total = self._passes.loss(forward, self._parameters, X, views, kind)
         self._passes.gradient(backward, self._parameters, X, views, kind, self.gradient)
-        return _Recorded(views, held, forward.play, total, backward.play)
+        return _Recorded(views, X, forward.play, total, backward.play)
 
 
 def _recordings(passes: Passes, workspace: Workspace, run: Run) -> _Recordings:
@@ -122,17 +125,20 @@ class Steps:
         self._kind = Kind(run.Y.ndim == 1, run.weights is not None, self._is_dropping, 0.0)
 
     def loss_and_gradient(self, step: int) -> tuple[float, float]:
-        """Write the gradient and return the loss, and apart from it the penalty."""
+        """Compute the gradient; return the loss, and apart from it the penalty."""
         run, l2, total = self._run, self._l2[step], self._totals[step]
         rows = run.order[self._starts[step] : self._stops[step]]
         kind = self._kind._replace(l2=l2) if l2 else self._kind
-        views, held, forward, total_loss, backward = self._recordings.batch(self._workspace, len(rows), kind)
-        self._gather(rows, total, views, held)
+        views, X, forward, total_loss, backward = self._recordings.batch(self._workspace, len(rows), kind)
+        self._gather(rows, total, views, X)
         if self._is_dropping:
             self._passes.write_factors(run.dropout(step), views)
         forward()
         loss = total_loss() / total
         backward()
+        held: object = X
+        if isinstance(held, _Held):
+            del held.rows  # the recording stays
         return loss, self._passes.penalty(run.parameters, l2)
 
     def update(self, step: int) -> None:
@@ -148,13 +154,13 @@ class Steps:
             if share:
                 self._passes.arithmetic.add_scaled(now, -share, W, W)
 
-    def _gather(self, rows: Indices, total: float, views: Views, held: _Held) -> None:
-        run = self._run
+    def _gather(self, rows: Indices, total: float, views: Views, X: Array) -> None:
+        run, held = self._run, cast("object", X)
         # With "clip" take writes to the array directly; the rows are a permutation, so nothing is clipped.
-        if isinstance(run.X, CompressedRows):
-            held.rows = run.X.some(rows)
+        if isinstance(held, _Held):
+            held.rows = cast("CompressedRows", run.X).some(rows)
         else:
-            run.X.take(rows, 0, views.X, "clip")
+            run.X.take(rows, 0, X, "clip")
         if run.Y.ndim > 1:
             run.Y.take(rows, 0, views.Y, "clip")
         elif self._workspace.one_hot is not None:

@@ -57,9 +57,9 @@ class Views:
 
     Attributes
     ----------
-    X, Y, weights, total
+    Y, weights, total
         The batch, as in `fastmlp.backends.base.Batch`, but Y always as rows, and the total without dimensions.
-        X for training alone; weights and total for a batch with weights.
+        Weights and total for a batch with weights.
     share, scale, shares : ndarray of shape (), (), (n, 1)
         For the samples' shares of the loss: without weights one for all, in the network's dtype.
     Z, A, delta : list of ndarray of shape (n, size)
@@ -70,7 +70,6 @@ class Views:
     scratch : list of Scratch
     """
 
-    X: Array
     Y: Array
     weights: Floats
     total: Floats
@@ -116,7 +115,7 @@ class Workspace:
         self._rows = {
             name: [np.empty((capacity, size), spec.dtype) for size in sizes] for name in ("Z", "A", "delta")
         } | {name: [np.empty((capacity, size), spec.dtype) for size in hidden] for name in ("dropped", "factors")}
-        self._batch = [np.empty((capacity, size), spec.dtype) for size in (spec.n_inputs, spec.n_outputs)]
+        self._X_shape, self._Y = (capacity, spec.n_inputs), np.empty((capacity, spec.n_outputs), spec.dtype)
         n_scaled = capacity if spec.input_scale else 0
         self._inputs, self._slopes = (np.empty((n_scaled, spec.n_inputs), spec.dtype) for _ in range(2))
         self._values = [np.empty(capacity * max(sizes), spec.dtype) for _ in range(4)]
@@ -135,6 +134,14 @@ class Workspace:
         n_outputs = self._sizes[-1]
         return np.eye(n_outputs, dtype=self._ones.dtype) if n_outputs <= _ONE_HOT_TABLE else None
 
+    @cached_property
+    def _X(self) -> Array:
+        return np.empty(self._X_shape, self._ones.dtype)
+
+    def inputs(self, n_rows: int) -> Array:
+        """Return where the X of a batch are gathered, if they are: not where they are sparse, or taken as they lie."""
+        return self._X[:n_rows]
+
     def views(self, n_rows: int) -> Views:
         """Return the buffers cut to `n_rows`; the few sizes that a fit has are kept."""
         if n_rows not in self._views:
@@ -144,14 +151,13 @@ class Workspace:
         return self._views[n_rows]
 
     def _cut(self, n: int) -> Views:
-        X, Y = (buffer[:n] for buffer in self._batch)
+        Y = self._Y[:n]
         lists = {name: [buffer[:n] for buffer in buffers] for name, buffers in self._rows.items()}
         return Views(
-            X=X,
             Y=Y,
             weights=np.empty(n),
             total=np.empty(()),
-            share=np.empty((), X.dtype),
+            share=np.empty((), Y.dtype),
             scale=np.empty(()),
             shares=np.empty((n, 1)),
             **lists,

@@ -75,7 +75,7 @@ class FastBackend:
         self._nothing = np.empty(0, spec.dtype)
         self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
-        self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Indices]] | None = None
+        self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Indices, int]] | None = None
         self._few: list[tuple[Array, Array]] = []
         self._free: dict[tuple[Purpose, bool], list[Room]] = {
             (purpose, is_sparse): [] for purpose in Purpose for is_sparse in (False, True)
@@ -175,13 +175,10 @@ class FastBackend:
         """Do the steps from `start` up to `stop` and return where it ended."""
         known = self._known
         if known is None or known[0]() is not run:  # a run comes in pieces: what it is made of is taken apart once
-            known = self._known = weakref.ref(run), self._taken_apart(run)
-        pieces, key, sizes = known[1]
+            known = self._known = weakref.ref(run, self._forgetting()), self._taken_apart(run)
+        pieces, key, sizes, n_entries = known[1]
         span = (start, stop, RULE_CODES[run.rule])
-        ended = self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes, run.groups)
-        if ended < stop or stop == sizes.size:
-            self._known = None  # it holds the data, and the states
-        return ended
+        return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes, n_entries, run.groups)
 
     def learner(self, run: Run) -> Learner:
         """Return what does single steps."""
@@ -219,15 +216,32 @@ class FastBackend:
         steps = single_step(batch)
         trainee = Trainee(results[0], self._nothing, self._nothing, results[1])
         samples = samples_of(self.spec, batch.X, batch.Y, batch.weights)
-        self._train(purpose, parameters, (samples, steps, trainee), (0, 1, NO_UPDATE), key, steps.stops)
+        n_entries = _most_entries(samples.starts, len(batch.X))
+        self._train(purpose, parameters, (samples, steps, trainee), (0, 1, NO_UPDATE), key, steps.stops, n_entries)
         return float(steps.losses[0])
 
-    def _taken_apart(self, run: Run) -> tuple[Pieces, Key, Indices]:
-        """Return a run as kernels take it: its arrays, where its masks come from, and the sizes of its batches."""
+    def _forgetting(self) -> Callable[[object], None]:
+        """Return what drops the data and states of a run that is no more; it does not keep the backend."""
+        backend = weakref.ref(self)
+
+        def forget(_: object) -> None:
+            own = backend()
+            if own is not None:
+                own._known = None  # noqa: SLF001  its own
+
+        return forget
+
+    def _taken_apart(self, run: Run) -> tuple[Pieces, Key, Indices, int]:
+        """Return a run as kernels take it: its arrays, where its masks come from, and the sizes of its batches.
+
+        And the most entries of one, where samples are compressed.
+        """
         samples = samples_of(self.spec, run.X, run.Y, run.weights)
         trainee = Trainee(self._nothing, *run.states, self._nothing)
         key = (self.spec.dropout > 0, run.seed, run.first_step)
-        return (samples, steps_of(run), trainee), key, run.stops - run.starts
+        sizes = run.stops - run.starts
+        n_entries = _most_entries(samples.starts, int(sizes.max(initial=1)))
+        return (samples, steps_of(run), trainee), key, sizes, n_entries
 
     def _train(
         self,
@@ -237,14 +251,18 @@ class FastBackend:
         span: tuple[int, int, int],
         key: Key,
         sizes: Indices,
+        n_entries: int,
         groups: ParameterGroups | None = None,
     ) -> int:
-        """Do the steps of `span`, (start, stop, rule); where nothing is updated there are no groups."""
+        """Do the steps of `span`, (start, stop, rule); where nothing is updated there are no groups.
+
+        Batches of samples that are compressed have up to `n_entries`.
+        """
         largest, is_sparse = int(sizes.max(initial=1)), pieces[0].starts.size > 0
-        most = 1 if is_sparse else self._pace.limit(self._threads_for(largest, span))
+        most = self._pace.limit(self._threads_for(largest, span))
         with self._room(purpose, largest, most, is_sparse=is_sparse) as room:
             if is_sparse:
-                room.take_entries(_most_entries(pieces[0].starts, room.layout.block_rows))
+                room.take_entries(n_entries)
             n_threads = min(most, -(-largest // room.layout.stripe_rows))  # one without a stripe would only wait
             programs = partial(room.training, parameters.flat, sizes, groups=groups, key=key)
             networks = programs(n_threads=n_threads)
@@ -296,6 +314,6 @@ class FastBackend:
 
 
 def _most_entries(starts: Indices, n_rows: int) -> int:
-    """Return how many entries so many rows have at most."""
+    """Return how many entries so many rows have at most; none, where samples are not compressed."""
     counts = np.diff(starts)
-    return int(np.sort(counts)[-n_rows:].sum())
+    return int(counts.sum() if n_rows >= counts.size else np.partition(counts, -n_rows)[-n_rows:].sum())

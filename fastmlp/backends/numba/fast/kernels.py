@@ -274,7 +274,8 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
 
     With rule -1 gradients are written and nothing is updated. `key` is (whether units are dropped, seed, number of the
     run's first step), `thread` (this thread's number, how many there are), all of which call this with the same arrays
-    and the entries of their own programs. Where one of them has given up, nothing is written, and -1 returned.
+    and the entries of their own programs. Where one of them has given up, parameters stay as they were, and -1 is
+    returned; but the states, which are updated where they are, may be those of half a step.
     """
     values, rule, moves = pointer(memory.values), span[2], network.moves
     if thread[0] == 0:

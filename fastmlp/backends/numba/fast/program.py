@@ -61,9 +61,9 @@ class Writer:
             for stripe, (start, n_rows) in enumerate(stripes):
                 if stripe % n_threads == thread:
                     calls += self._rows.stripe(start, n_rows, first, stripe)
-            calls += [(MEET,), (CHECK, len(stripes), is_last)]
-            if self.layout.is_sparse:
+            if self.layout.is_sparse and thread == 0:
                 calls.append((TURN, first, rows))
+            calls += [(MEET,), (CHECK, len(stripes), is_last)]
             single = is_last and not first and learning
             for group in chunks.share_of(thread, n_threads):
                 calls += chunks.packed_inputs(group[0], rows, thread)

@@ -58,7 +58,7 @@ class Room:
 
     def take_entries(self, n_entries: int) -> None:
         """Have memory for so many entries of a block of samples that are compressed."""
-        if self.memory.rows.size < n_entries:
+        if not self.memory.ends.size or self.memory.rows.size < n_entries:
             ends, rows = (np.zeros(n, np.int64) for n in (self.layout.spec.n_inputs + 2, n_entries))
             self.memory = self.memory._replace(
                 ends=ends, rows=rows, numbers=np.zeros(n_entries, self.layout.spec.dtype)

@@ -1,6 +1,6 @@
 """Products with samples most of whose features are zero: of what is not zero alone, in the order of `panel_product`.
 
-A row's sums begin as there and go along its entries, whose features ascend, so that the bits are those of dense rows.
+A row's sums begin as there and go along its entries: where their features ascend, the bits are those of dense rows.
 """
 
 from __future__ import annotations
