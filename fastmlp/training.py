@@ -180,17 +180,15 @@ class _Training:
         n_steps, states = rates.size, [values.copy() for values in self.states]
         self.backup[...] = net.parameters.flat
         self.is_whole = False
-        is_done = self.backend.train(run, 0, n_steps) == n_steps and bool(np.isfinite(net.parameters.flat).all())
-        if is_done:
-            self._note(n_epochs, n_steps, powers)
-        else:
+        if self.backend.train(run, 0, n_steps) < n_steps or not np.isfinite(net.parameters.flat).all():
             self.ahead.stop()
             net.parameters.flat[...], net.generator.bit_generator.state = self.backup, state.generator
             for own, before in zip(self.states, states, strict=True):
                 own[...] = before
-        self.is_whole = True
-        if not is_done:
+            self.is_whole = True
             return []
+        self._note(n_epochs, n_steps, powers)
+        self.is_whole = True
         losses = run.losses.reshape(n_epochs, -1) * self.steps.totals
         means = [sum_in_order(own) / self.steps.total for own in losses]
         return list(zip(means, rates.reshape(n_epochs, -1)[:, -1].tolist(), strict=True))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis
+import numpy as np
 import pytest
 
 import fastmlp
@@ -40,3 +43,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend in turn."""
     return request.param
+
+
+@pytest.fixture
+def heights(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many rows of sparse samples are made dense at a time."""
+    from fastmlp.estimators.sparse import SparseRows  # noqa: PLC0415  an extra, which not every test has
+
+    seen, usual = [], SparseRows.__getitem__
+
+    def noting(rows: SparseRows, which: Any) -> np.ndarray:
+        dense = usual(rows, which)
+        seen.append(len(dense))
+        return dense
+
+    monkeypatch.setattr(SparseRows, "__getitem__", noting)
+    return seen

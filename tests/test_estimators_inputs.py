@@ -55,21 +55,6 @@ def test_sparse_data_trains_as_dense_data_does(kind: Any, y: np.ndarray, solver:
     np.testing.assert_array_equal(np.round(sparse_.predict(make(X)), 9), np.round(dense.predict(X), 9))
 
 
-@pytest.fixture
-def heights(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note how many rows are made dense at a time."""
-    seen = []
-    usual = sparse.SparseRows.__getitem__
-
-    def noting(rows: sparse.SparseRows, which: Any) -> np.ndarray:
-        dense = usual(rows, which)
-        seen.append(len(dense))
-        return dense
-
-    monkeypatch.setattr(sparse.SparseRows, "__getitem__", noting)
-    return seen
-
-
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_batches_are_made_dense_one_at_a_time_where_they_are(solver: str, heights: list[int]) -> None:
     MLPRegressor(solver=solver, **SETTINGS, strict=True).fit(scipy.sparse.csr_array(X), NUMBERS)

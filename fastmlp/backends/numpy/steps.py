@@ -35,7 +35,7 @@ class _Recorded(NamedTuple):
     """
 
     views: Views
-    X: Array
+    X: Array | _Held
     forward: Callable[[], None]
     total: Callable[[], float]
     backward: Callable[[], None]
@@ -89,15 +89,15 @@ class _Recordings:
         if recorded is None:
             if len(self._batches) == _KEPT_BATCHES:
                 self._batches.clear()
-            # In all that is done with them, what is held and an array are alike.
-            X = cast("Array", _Held()) if self._is_sparse else workspace.inputs(n_rows)
+            X = _Held() if self._is_sparse else workspace.inputs(n_rows)
             recorded = self._batches[n_rows, kind] = self._record(workspace.views(n_rows), X, kind)
         return recorded
 
-    def _record(self, views: Views, X: Array, kind: Kind) -> _Recorded:
+    def _record(self, views: Views, X: Array | _Held, kind: Kind) -> _Recorded:
         forward, backward = Recording(), Recording()
-        total = self._passes.loss(forward, self._parameters, X, views, kind)
-        self._passes.gradient(backward, self._parameters, X, views, kind, self.gradient)
+        inputs = cast("Array", X)  # in all that is done with them, what is held and an array are alike
+        total = self._passes.loss(forward, self._parameters, inputs, views, kind)
+        self._passes.gradient(backward, self._parameters, inputs, views, kind, self.gradient)
         return _Recorded(views, X, forward.play, total, backward.play)
 
 
@@ -136,9 +136,8 @@ class Steps:
         forward()
         loss = total_loss() / total
         backward()
-        held: object = X
-        if isinstance(held, _Held):
-            del held.rows  # the recording stays
+        if isinstance(X, _Held):
+            del X.rows  # the recording stays
         return loss, self._passes.penalty(run.parameters, l2)
 
     def update(self, step: int) -> None:
@@ -154,11 +153,11 @@ class Steps:
             if share:
                 self._passes.arithmetic.add_scaled(now, -share, W, W)
 
-    def _gather(self, rows: Indices, total: float, views: Views, X: Array) -> None:
-        run, held = self._run, cast("object", X)
+    def _gather(self, rows: Indices, total: float, views: Views, X: Array | _Held) -> None:
+        run = self._run
         # With "clip" take writes to the array directly; the rows are a permutation, so nothing is clipped.
-        if isinstance(held, _Held):
-            held.rows = cast("CompressedRows", run.X).some(rows)
+        if isinstance(X, _Held):
+            X.rows = cast("CompressedRows", run.X).some(rows)
         else:
             run.X.take(rows, 0, X, "clip")
         if run.Y.ndim > 1:

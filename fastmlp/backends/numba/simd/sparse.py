@@ -41,10 +41,11 @@ def _sums(
         code.store(code.load(own), c, j * lanes)
 
 
-def _entry(code: Code, numbers: Any, columns: Any, b: Any, b_row: Any, entry: Any) -> tuple[Any, Any]:
-    """Return an entry's number, and the row of B that it is multiplied with."""
-    column = code.builder.sext(code.scalar(columns, entry), INT)
-    return code.splat(code.scalar(numbers, entry)), code.at(b, code.mul(column, b_row))
+def _entry(code: Code, numbers: Any, places: Any, b: Any, b_row: Any, entry: Any) -> tuple[Any, Any]:
+    """Return an entry's number, and the row of B that it is multiplied with: that of its column, or of its row."""
+    place = code.scalar(places, entry)
+    place = place if place.type == INT else code.builder.sext(place, INT)
+    return code.splat(code.scalar(numbers, entry)), code.at(b, code.mul(place, b_row))
 
 
 @leaf("v h q q v i v v i ii")
@@ -71,7 +72,6 @@ def sparse_product(code: Code, numbers: Any, columns: Any, starts: Any, order: A
         with inner.loop(m) as i:
             sample = inner.scalar(order, i)
             entries = inner.scalar(starts, sample), inner.scalar(starts, inner.add(sample, 1))
-
             product = partial(_entry, inner, numbers, columns, b, b_row)
             _sums(inner, n, init, inner.at(c, inner.mul(i, c_row)), entries, product)
 
@@ -130,12 +130,7 @@ def sparse_gradient(code: Code, numbers: Any, rows: Any, starts: Any, *arguments
         numbers, rows, starts, b, b_row, init, init_row, c, c_row = own
         with inner.loop(m) as i:
             entries = inner.scalar(starts, i), inner.scalar(starts, inner.add(i, 1))
-
-            def product(entry: Any) -> tuple[Any, Any]:
-                return inner.splat(inner.scalar(numbers, entry)), inner.at(
-                    b, inner.mul(inner.scalar(rows, entry), b_row)
-                )
-
+            product = partial(_entry, inner, numbers, rows, b, b_row)
             start = inner.at(init, inner.mul(i, init_row))
             _sums(inner, n, start, inner.at(c, inner.mul(i, c_row)), entries, product)
 
