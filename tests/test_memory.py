@@ -10,6 +10,8 @@ import pytest
 from fastmlp import MLP
 from fastmlp.backends.numba.fast import FastBackend
 from fastmlp.backends.numba.fast.layout import Layout
+from fastmlp.backends.numba.fast.room import Purpose
+from fastmlp.parameters import Parameters
 
 SIZES = (256, 512, 10)
 BYTES_A_SAMPLE = 32
@@ -77,6 +79,10 @@ def test_states_in_panels_are_those_in_order(sizes: tuple[int, ...], dtype: str,
     assert not np.shares_memory(packed, state)
     np.testing.assert_array_equal(np.sort(packed[packed > 0]), state)  # each once, and padding is zero
     np.testing.assert_array_equal(backend.unpack_state(packed), state)
+    backend.predict(Parameters(sizes, state), np.zeros((20, sizes[0]), dtype))
+    (room,) = backend._free[Purpose.EVALUATING, False]  # where kernels have laid out the same numbers as weights
+    start = room.layout.weights
+    np.testing.assert_array_equal(packed, room.memory.values[start : start + packed.size])
     state[:-1] = 0.0
     for values in (state, 0 * state):
         np.testing.assert_array_equal(backend.unpack_state(backend.pack_state(values)), values)
