@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from fastmlp import schedules
 from fastmlp.backends import available_backends
 from fastmlp.errors import DivergedError
-from fastmlp.gradcheck import check_gradients, compare_backends
 from fastmlp.history import EarlyStopping, EpochInfo, History
 from fastmlp.network import MLP
 from fastmlp.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -17,6 +16,7 @@ from fastmlp.training_state import TrainingState
 
 if TYPE_CHECKING:
     from fastmlp.estimators import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
+    from fastmlp.gradcheck import check_gradients, compare_backends
 
 __version__ = "0.1.0"
 
@@ -46,8 +46,16 @@ __all__ = [
     "schedules",
 ]
 
-# Their import brings in scikit-learn, which is an extra.
-_LATER = ("MLPClassifier", "MLPRegressor", "TabularMLPClassifier", "TabularMLPRegressor")
+# What is imported when it is asked for, and from where: checking gradients takes longer to import than all else
+# together, and the estimators bring in scikit-learn, which is an extra.
+_LATER = {
+    "check_gradients": "gradcheck",
+    "compare_backends": "gradcheck",
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "TabularMLPClassifier": "estimators",
+    "TabularMLPRegressor": "estimators",
+}
 
 if not TYPE_CHECKING:  # or a checker would take any name for one of ours
 
@@ -55,9 +63,9 @@ if not TYPE_CHECKING:  # or a checker would take any name for one of ours
         if name not in _LATER:
             msg = f"module 'fastmlp' has no attribute {name!r}"
             raise AttributeError(msg)
-        from fastmlp import estimators  # noqa: PLC0415  when it is asked for, and not before
+        from importlib import import_module  # noqa: PLC0415  or it would be one of our names
 
-        globals().update({later: getattr(estimators, later) for later in _LATER})
+        globals()[name] = getattr(import_module(f"fastmlp.{_LATER[name]}"), name)
         return globals()[name]
 
 

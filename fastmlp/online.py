@@ -47,6 +47,7 @@ class OnlineLearner:
         takes_labels: bool,
         seed: int,
     ) -> None:
+        parameters.check_writable()
         self.optimizer, self.takes_labels = optimizer, takes_labels
         self._optimizer, self._powers = optimizer.over(_STEPS), (1.0, 1.0)
         labels, rows = np.zeros(1, np.int64), np.zeros((1, spec.n_outputs), spec.dtype)

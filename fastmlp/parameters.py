@@ -76,6 +76,14 @@ class Parameters:
         flat[...] = self.flat
         return Parameters(self.layer_sizes, flat)
 
+    def check_writable(self) -> None:
+        """Raise ValueError if they cannot be trained: kernels would write to memory that is not to be written to."""
+        if not self.flat.flags.writeable:
+            raise ValueError(
+                "the network's parameters are read-only, as those of one loaded into mapped memory are; expected "
+                "parameters that training can change, so train a copy, copy.deepcopy(net)"
+            )
+
     def __reduce__(self) -> tuple[type[Parameters], tuple[tuple[int, ...], Array]]:
         return Parameters, (self.layer_sizes, self.flat)
 

@@ -76,6 +76,7 @@ class Plan:
 
 def fit(net: MLP, backend: Backend, data: Batch, plan: Plan, state: TrainingState | None = None) -> History:
     """Train a network; `MLP.fit` says what happens. Its history is `net.history` from the start."""
+    net.parameters.check_writable()
     history = History(backend=backend.name)
     training = _Training(net, backend, data, plan, history, state)
     net.history = history

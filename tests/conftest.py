@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 import fastmlp
+from fastmlp.backends.numba.entry import Entry
+from tests import checked_calls
 
 hypothesis.settings.register_profile(
     "fixed",
@@ -37,6 +40,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _calls_are_looked_at() -> Iterator[None]:
+    """See what kernels are called with, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Entry, "_load", checked_calls.load)
+        yield
 
 
 @pytest.fixture(params=fastmlp.available_backends())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastmlp.backends.numba.entry import leaves_for
 from fastmlp.backends.numba.fast import moving
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import dots as narrow
@@ -13,7 +14,7 @@ from fastmlp.backends.numba.simd.leaf import ahead, pointer
 
 def load(dtype: str) -> None:
     """Make the leaves known; before one of these functions is called with arrays of a dtype."""
-    library.load(dtype)
+    library.load(dtype, leaves_for(dtype))
 
 
 @exact

@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.backends.numba import cache, store
-from fastmlp.backends.numba.jit import exact
+from fastmlp.backends.numba import store
+from fastmlp.backends.numba.calls import Numbers1
+from fastmlp.backends.numba.entry import Entry
 
 
-def halve(values: Any) -> None:
+def halve(values: Numbers1) -> None:
     for i in range(values.size):
         values[i] = 0.5 * values[i]
 
 
-def double(values: Any) -> None:
+def double(values: Numbers1) -> None:
     for i in range(values.size):
         values[i] = 2.0 * values[i]
 
@@ -32,20 +33,26 @@ def double(values: Any) -> None:
 FACTORS = {halve: 0.5, double: 2.0}
 
 
+def entry_of(function: Any, *, kind: str = "kernels", module: str = __name__) -> Entry:
+    """Return the entry point of a function."""
+    return Entry(module, function.__name__, kind=kind, keeps_lock=False, makes_views=False)
+
+
 def use(*wanted: tuple[Any, str]) -> dict[str, Any]:
     """Compile or load functions for dtypes; tell whether they are right, how many were loaded, and the warnings."""
-    compiled = {function: cache.cached(exact(function)) for function, _ in wanted}
+    entries = {function: entry_of(function) for function, _ in wanted}
     right = True
+    store.journal.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for function, dtype in wanted:
             values = np.array([1.0, 2.0, 3.0], dtype)
-            compiled[function](values)
+            entries[function](dtype)(values)
             right &= values.tolist() == [FACTORS[function], 2.0 * FACTORS[function], 3.0 * FACTORS[function]]
     return {
         "right": right,
-        "loaded": sum(sum(kernel.stats.cache_hits.values()) for kernel in compiled.values()),
-        "compiled": sum(sum(kernel.stats.cache_misses.values()) for kernel in compiled.values()),
+        "loaded": list(store.journal.values()).count(False),
+        "compiled": list(store.journal.values()).count(True),
         "warnings": [f"{warning.category.__name__}: {warning.message}" for warning in caught],
     }
 

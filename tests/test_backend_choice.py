@@ -61,10 +61,10 @@ def test_explain_backend_answers_in_a_sentence() -> None:
     asked_for = network("naive").explain_backend(n_samples=10**6, epochs=100)
     assert asked_for == "This call takes the naive backend, because it was asked for."
     single = network("auto").explain_backend(n_samples=10**6, epochs=0)
-    assert single == "This call takes the numpy backend, because a single call would not pay for compiling kernels."
+    assert single == "This call takes the numpy backend, because a single call would not pay for loading kernels."
     long = network("auto").explain_backend(n_samples=10**5, epochs=1000, batch_size=1)
     assert long.startswith("This call takes the numba backend, because this fit is an estimated ")
-    assert long.endswith(" with numba, its compilation included.")
+    assert long.endswith(" with numba, loading its kernels included.")
 
 
 @pytest.mark.usefixtures("_plain_environment")

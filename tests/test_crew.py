@@ -15,7 +15,7 @@ import pytest
 
 from fastmlp import MLP
 from fastmlp.backends.numba import crew, fast
-from fastmlp.backends.numba.fast import kernels
+from fastmlp.backends.numba.fast import entries
 from tests import processes
 
 # --- how many processors there are
@@ -141,7 +141,7 @@ def test_an_interrupt_while_threads_start_leaves_none_waiting(monkeypatch: pytes
 
 
 def gradient_with_failing(failing: int) -> list[Any]:
-    """Fail on one of two threads before its kernel runs, as an interrupt does that comes while it is compiled.
+    """Fail on one of two threads before its kernel runs, as an interrupt does that comes then.
 
     Return what came of it, whether a thread is left, and whether the next call is right.
     """
@@ -151,7 +151,7 @@ def gradient_with_failing(failing: int) -> list[Any]:
     net = MLP((64, 256, 64), "tanh", backend="numba", threads=2, seed=1)
     X, Y = np.ones((512, 64), "float32"), np.zeros((512, 64), "float32")
     expected = net.loss_and_gradient(X, Y)[1].flat.copy()
-    genuine, numbers = kernels.train, []
+    genuine, numbers = entries.train("float32"), []
 
     def train(*arguments: Any) -> Any:
         number, n_threads = arguments[-1]
@@ -160,9 +160,9 @@ def gradient_with_failing(failing: int) -> list[Any]:
             raise KeyboardInterrupt
         return genuine(*arguments)
 
-    kernels.train = train
+    entries.train._loaded["float32"] = train
     found = within(20.0, lambda: net.loss_and_gradient(X, Y))
-    kernels.train = genuine
+    entries.train._loaded["float32"] = genuine
     for thread in workers(before):
         thread.join(10.0)
     same = bool(np.array_equal(net.loss_and_gradient(X, Y)[1].flat, expected))

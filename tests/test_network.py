@@ -269,3 +269,22 @@ def test_summary_leaves_out_what_is_not_there() -> None:
 def test_repr_is_a_line() -> None:
     assert repr(network()) == "MLP(3-4-6-2, tanh, identity output, mse, float32, backend='numpy')"
     assert repr(network("naive", strict=True)).endswith("float32, backend='naive', strict)")
+
+
+# --- parameters that cannot be written to ---
+
+
+@pytest.mark.parametrize("train", [lambda net: net.fit(X, Y, epochs=1), lambda net: net.learn_one(X[0], Y[0])])
+def test_parameters_that_are_read_only_answer_but_are_not_trained(backend: str, train: Any) -> None:
+    """As those of a network loaded into mapped memory are, to which a kernel that writes would end the process."""
+    net = fastmlp.MLP((3, 4, 2), backend=backend, seed=0)
+    before = net.predict(X)
+    net.parameters.flat.flags.writeable = False
+    np.testing.assert_array_equal(net.predict(X), before)
+    net.loss_and_gradient(X, Y)
+    with pytest.raises(ValueError, match=r"^the network's parameters are read-only, .* train a copy, copy\.deepcopy"):
+        train(net)
+    twin = copy.deepcopy(net)
+    train(twin)
+    assert (twin.predict(X) != before).any()
+    np.testing.assert_array_equal(net.predict(X), before)

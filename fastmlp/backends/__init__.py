@@ -84,36 +84,42 @@ class Choice:
 # Seconds, measured with the benchmarks of this project on one core of a server and rounded to one
 # digit: only their order of magnitude enters the choice.
 _NUMPY_LAYER_STEP = 2e-5  # the calls that one layer makes in a training step
+_NUMPY_ACTIVATION = 4e-9  # what is done to an output of a layer for a sample, forward and back
 _NUMPY_MULTIPLY_ADD = 5e-11
 _NUMBA_STEP = 5e-7
-_NUMBA_MULTIPLY_ADD = 2e-11
-_NUMBA_START = 5.0  # importing, and compiling where nothing is cached yet
+_NUMBA_ACTIVATION = 5e-10
+_NUMBA_MULTIPLY_ADD = 3e-11
+_NUMBA_START = 0.05  # loading kernels, once a process
 
 
 def choose(backend: str, spec: NetworkSpec, work: Work) -> Choice:
     """Return the backend for a call: the one asked for, or, for "auto", the one that should end first.
 
     The choice depends on the size of the work alone, not on this machine's state: the same call takes the
-    same backend wherever it runs. Compiling counts, whether or not a cache would save it.
+    same backend wherever it runs. Loading kernels counts, whether or not this process has done it; compiling them, once
+    for all processes, does not.
     """
     if backend != AUTO:
         return Choice(backend, f"the {backend} backend, because it was asked for")
     if not work.epochs:
-        return Choice(_AUTO_DEFAULT, "the numpy backend, because a single call would not pay for compiling kernels")
+        return Choice(_AUTO_DEFAULT, "the numpy backend, because a single call would not pay for loading kernels")
     numpy, numba = _estimate(spec, work)
-    compared = (
-        f"an estimated {_duration(numpy)} with numpy against {_duration(numba)} with numba, its compilation included"
-    )
+    compared = f"{_duration(numpy)} with numpy against {_duration(numba)} with numba, loading its kernels included"
     name = "numba" if numba < numpy else "numpy"
-    return Choice(name, f"the {name} backend, because this fit is {compared}")
+    return Choice(name, f"the {name} backend, because this fit is an estimated {compared}")
 
 
 def _estimate(spec: NetworkSpec, work: Work) -> tuple[float, float]:
     """Return the seconds that a fit should take with numpy and with numba."""
     steps = work.epochs * -(-work.n_samples // work.batch_size)
-    multiply_adds = 3 * sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * work.n_samples * work.epochs
-    numpy = steps * spec.n_layers * _NUMPY_LAYER_STEP + multiply_adds * _NUMPY_MULTIPLY_ADD
-    return numpy, _NUMBA_START + steps * _NUMBA_STEP + multiply_adds * _NUMBA_MULTIPLY_ADD
+    rows = work.n_samples * work.epochs
+    activations = sum(spec.layer_sizes[1:]) * rows
+    multiply_adds = 3 * sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * rows
+    numpy = steps * spec.n_layers * _NUMPY_LAYER_STEP
+    numpy += activations * _NUMPY_ACTIVATION + multiply_adds * _NUMPY_MULTIPLY_ADD
+    numba = _NUMBA_START + steps * _NUMBA_STEP
+    numba += activations * _NUMBA_ACTIVATION + multiply_adds * _NUMBA_MULTIPLY_ADD
+    return numpy, numba
 
 
 def _duration(seconds: float) -> str:

@@ -1,11 +1,11 @@
 """What the kernels of both modes are handed: data, a run's steps, and what a run writes.
 
-Inputs are read-only views, so that a kernel is compiled once for a dtype, whatever the user's arrays are.
+What it is made of is said in full, since nothing looks at it any more when a kernel is called (`entry.Entry`).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,24 @@ ACTIVATION_CODES = {name: code for code, name in enumerate((*ACTIVATIONS, SOFTMA
 LOSS_CODES = {name: code for code, name in enumerate(LOSSES)}
 RULE_CODES = {name: code for code, name in enumerate(RULES)}
 NO_UPDATE = -1
+
+# Arrays, in C order: what they hold, "v" for numbers of the network's dtype, "d" float64, "q" int64 and "h" int32, a
+# capital where kernels only read them; and how many dimensions they have.
+Numbers1 = Annotated[Any, "v1"]
+Numbers2 = Annotated[Any, "v2"]
+ReadNumbers1 = Annotated[Any, "V1"]
+ReadNumbers2 = Annotated[Any, "V2"]
+Floats1 = Annotated[Any, "d1"]
+ReadFloats1 = Annotated[Any, "D1"]
+ReadFloats2 = Annotated[Any, "D2"]
+Integers1 = Annotated[Any, "q1"]
+ReadIntegers1 = Annotated[Any, "Q1"]
+ReadIntegers2 = Annotated[Any, "Q2"]
+ReadShortIntegers1 = Annotated[Any, "H1"]
+
+# Of what threads meet with: each of three integers lies on a line of the cache of its own, the count first.
+MEETING_INTEGERS = 24
+GIVEN_UP = 16  # not 0 once a thread will not come: none may wait for it
 
 Key = tuple[bool, int, int]
 """Whether units are dropped, the seed of the masks, and the number of the first step."""
@@ -37,27 +55,27 @@ class Samples(NamedTuple):
     In place of the rows of X there may be starts, columns and numbers, as in `fastmlp.backends.base.CompressedRows`.
     """
 
-    X: Any
-    Y: Any
-    labels: Any
-    weights: Any
-    starts: Any
-    columns: Any
-    numbers: Any
+    X: ReadNumbers2
+    Y: ReadNumbers2
+    labels: ReadIntegers1
+    weights: ReadFloats1
+    starts: ReadIntegers1
+    columns: ReadShortIntegers1
+    numbers: ReadNumbers1
 
 
 class Steps(NamedTuple):
     """A run of steps, read only but for losses and penalties (`fastmlp.backends.base.Run`)."""
 
-    order: Any
-    starts: Any
-    stops: Any
-    totals: Any
-    coefficients: Any
-    decay: Any
-    l2: Any
-    losses: Any
-    penalties: Any
+    order: ReadIntegers1
+    starts: ReadIntegers1
+    stops: ReadIntegers1
+    totals: ReadFloats1
+    coefficients: ReadFloats2
+    decay: ReadFloats2
+    l2: ReadFloats1
+    losses: Floats1
+    penalties: Floats1
 
 
 class Trainee(NamedTuple):
@@ -67,17 +85,10 @@ class Trainee(NamedTuple):
     The rows are the derivative with respect to X, or outputs. What is not wanted or not used has no entries.
     """
 
-    gradient: Any
-    s: Any
-    t: Any
-    rows: Any
-
-
-def frozen(array: Array) -> Array:
-    """Return a read-only view."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    gradient: Numbers1
+    s: Numbers1
+    t: Numbers1
+    rows: Numbers1
 
 
 def samples_of(spec: NetworkSpec, X: Array, Y: Array | None, weights: Floats | None) -> Samples:
@@ -92,21 +103,20 @@ def samples_of(spec: NetworkSpec, X: Array, Y: Array | None, weights: Floats | N
     compressed = (_NO_LABELS, _NO_COLUMNS, nothing[:, 0])
     if isinstance(X, CompressedRows):
         X, compressed = nothing, (X.starts, X.columns, X.numbers)
-    return Samples._make(map(frozen, (X, rows, labels, weights, *compressed)))
+    return Samples(X, rows, labels, weights, *compressed)
 
 
 def steps_of(run: Run) -> Steps:
     """Return a run's steps as kernels take them."""
-    arrays = (run.order, run.starts, run.stops, run.totals, run.coefficients, run.decay, run.l2)
-    return Steps._make((*map(frozen, arrays), run.losses, run.penalties))
+    when = (run.order, run.starts, run.stops, run.totals)
+    return Steps(*when, run.coefficients, run.decay, run.l2, run.losses, run.penalties)
 
 
 def single_step(batch: Batch) -> Steps:
     """Return a batch as a run of one step that updates nothing."""
     n = len(batch.X)
-    arrays = (np.arange(n), np.zeros(1, np.int64), np.full(1, n), np.full(1, batch.total))
-    unused = (_NO_COEFFICIENTS, np.zeros((1, 1)))
-    return Steps._make((*map(frozen, (*arrays, *unused, np.full(1, batch.l2))), np.empty(1), np.empty(1)))
+    when = (np.arange(n), np.zeros(1, np.int64), np.full(1, n), np.full(1, float(batch.total)))
+    return Steps(*when, _NO_COEFFICIENTS, np.zeros((1, 1)), np.full(1, float(batch.l2)), np.empty(1), np.empty(1))
 
 
 def stripes(n: int, height: int) -> Steps:
@@ -114,8 +124,13 @@ def stripes(n: int, height: int) -> Steps:
     starts = np.arange(0, n, height)
     stops = np.minimum(starts + height, n)
     zeros = np.zeros(starts.size)
-    arrays = (np.arange(n), starts, stops, np.ones(starts.size), _NO_COEFFICIENTS, zeros[:, None], zeros)
-    return Steps._make((*map(frozen, arrays), np.empty(starts.size), np.empty(starts.size)))
+    when = (np.arange(n), starts, stops, np.ones(starts.size))
+    return Steps(*when, _NO_COEFFICIENTS, zeros[:, None], zeros, np.empty(starts.size), np.empty(starts.size))
+
+
+def loss_case(loss: Any, linked: Any) -> Any:
+    """Return the number of a loss, with or without its natural link, among the cases of `simd.outputs.measure`."""
+    return 2 * loss + linked
 
 
 def key_of(dropout: Dropout | None) -> Key:

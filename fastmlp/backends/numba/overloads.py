@@ -20,6 +20,11 @@ from numba.extending import intrinsic, overload, register_jitable
 from fastmlp import activations, dropout, elementary, losses, optimizers
 
 _EXPONENT_BIAS, _MANTISSA_BITS = 1023, 52
+_MANTISSA = (1 << _MANTISSA_BITS) - 1
+_HALF = (_EXPONENT_BIAS - 1) << _MANTISSA_BITS  # the exponent of 0.5, where it stands
+_SMALLEST_NORMAL = 2.0**-1022
+_INTO_NORMAL_BITS = 54
+_INTO_NORMAL = 2.0**_INTO_NORMAL_BITS
 
 
 @intrinsic
@@ -30,6 +35,16 @@ def _float_of_bits(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001  Numb
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), generate
+
+
+@intrinsic
+def _bits_of_float(typing_context: Any, x: Any) -> Any:  # noqa: ARG001  Numba passes it
+    """Return the bits of a binary64 as an int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), generate
 
 
 # An implementation's signature, annotations included, must be that of its overload.
@@ -54,8 +69,11 @@ def _power_of_two(k: Any) -> Any:  # noqa: ARG001
 @overload(elementary.split)
 def _split(x: Any) -> Any:  # noqa: ARG001
     def split(x: Any) -> Any:
-        mantissa, exponent = math.frexp(x)
-        return mantissa, float(exponent)
+        is_small = x < _SMALLEST_NORMAL
+        bits = _bits_of_float(x * _INTO_NORMAL if is_small else x)
+        exponent = (bits >> _MANTISSA_BITS) - (_EXPONENT_BIAS - 1)
+        mantissa = _float_of_bits((bits & _MANTISSA) | _HALF)
+        return mantissa, float(exponent - _INTO_NORMAL_BITS if is_small else exponent)
 
     return split
 

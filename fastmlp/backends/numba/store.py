@@ -1,8 +1,9 @@
 """Files in which machine code is kept between processes.
 
-One for a kernel and a signature, each with its checksum, in a folder named after a hash of all sources that end up in
-a kernel. Their bodies are pickles, so the folder must belong to the user alone. Whatever is wrong with one costs one
-warning, never the result.
+One for a kernel and a dtype, each with its checksum, in a folder named after a hash of all that machine code depends
+on. It is run as it is, so the folder must belong to the user alone. Whatever is wrong with one costs one warning, never
+the result. (Numba's own cache would notice that a function's file has changed, but not that a function it calls, in
+another file, has; and it runs machine code in which a bit has flipped.)
 """
 
 from __future__ import annotations
@@ -10,18 +11,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import pickle
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import llvmlite
-import numba
-from numba.core.registry import cpu_target
+import llvmlite.binding as llvm
 
 from fastmlp import activations, dropout, elementary, losses, optimizers
 from fastmlp.backends.numba.simd.registers import host
@@ -29,21 +29,29 @@ from fastmlp.backends.numba.simd.registers import host
 ENVIRONMENT = "FASTMLP_CACHE_DIR"
 SUFFIX = ".kernel"
 _DIGEST_SIZE = hashlib.sha256().digest_size
+Loaded = TypeVar("Loaded")
+_SETTINGS = ("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")
 
 
 @cache
 def cache_folder() -> Path:
     """Return the folder for this processor and version of the sources, of Numba and of Python; it need not exist.
 
+    And for what the environment has to say to Numba about compiling.
+
     Raises
     ------
     RuntimeError
         If there is no home directory.
     """
-    processor = (*cpu_target.target_context.codegen().magic_tuple(), host())
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version} {processor}".encode())
-    here = Path(__file__).parent
+    versions = llvmlite.__version__, sys.version
+    processor = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), host()
+    settings = [os.environ.get(f"NUMBA_{name}", "") for name in _SETTINGS]
+    digest = hashlib.sha256(f"{versions} {processor} {settings}".encode())
+    here, numba = Path(__file__).parent, find_spec("numba")  # it is not imported: a file has its version
     shared = [Path(str(module.__file__)) for module in (activations, dropout, elementary, losses, optimizers)]
+    if numba is not None and numba.origin:
+        shared.append(Path(numba.origin).with_name("_version.py"))
     for path in sorted(here.rglob("*.py")) + shared:
         digest.update(path.read_bytes())
     return _user_cache() / f"kernels-{digest.hexdigest()[:16]}"
@@ -60,7 +68,7 @@ def _user_cache() -> Path:
 
 
 def check_owner(folder: Path) -> None:
-    """Refuse a folder that somebody else could put a pickle into.
+    """Refuse a folder that somebody else could put machine code into.
 
     Raises
     ------
@@ -92,10 +100,9 @@ journal: dict[Entry, bool] = {}
 """The entries that this process has used, and whether it had to compile them."""
 
 
-def entry_of(name: str, dtype: str, signature: str = "") -> Entry:
-    """Return the entry of a kernel, one for each signature that it has for a dtype."""
-    digest = hashlib.sha256(f"{name} {dtype} {signature}".encode()).hexdigest()[:16]
-    return Entry(name, dtype, f"{name}-{dtype}-{digest}{SUFFIX}")
+def entry_of(name: str, dtype: str) -> Entry:
+    """Return the entry of a kernel for a dtype."""
+    return Entry(name, dtype, f"{name}-{dtype}{SUFFIX}")
 
 
 def entries() -> list[Entry]:
@@ -108,7 +115,7 @@ def entries() -> list[Entry]:
     """
     found = []
     for path in sorted(cache_folder().glob(f"*{SUFFIX}")):
-        name, dtype, _ = path.name.rsplit("-", 2)
+        name, _, dtype = path.stem.rpartition("-")
         found.append(Entry(name, dtype, path.name))
     return found
 
@@ -156,15 +163,17 @@ def is_there(entry: Entry) -> bool:
     return False
 
 
-def load(entry: Entry, rebuild: Callable[[Any], Any]) -> Any:
-    """Return what is rebuilt from an entry, or None where it cannot be used."""
+def load(entry: Entry, rebuild: Callable[[bytes], Loaded]) -> Loaded | None:
+    """Return what is made of an entry's machine code, or None where there is none that can be used."""
+    if not is_there(entry):
+        return None
     try:
         path = cache_folder() / entry.file
         check_owner(path.parent)
-        found = rebuild(pickle.loads(_checked(path.read_bytes())))  # noqa: S301  ours
+        found = rebuild(_checked(entry, path.read_bytes()))
     except (OSError, RuntimeError) as error:
         _warn_unusable(error)
-    except Exception as error:  # noqa: BLE001  a pickle can raise anything
+    except (DamagedError, LookupError) as error:
         _warn_once("damaged", f"a damaged entry of the kernel cache is compiled again ({error!r})")
     else:
         journal[entry] = False
@@ -176,7 +185,7 @@ def save(entry: Entry, body: bytes) -> None:
     """Keep what was compiled, where there is a place for it."""
     journal[entry] = True
     try:
-        _write(_made_folder() / entry.file, hashlib.sha256(body).digest() + body)
+        _write(_made_folder() / entry.file, _digest(entry, body) + body)
     except (OSError, RuntimeError) as error:
         _warn_unusable(error)
 
@@ -184,11 +193,16 @@ def save(entry: Entry, body: bytes) -> None:
 _REMEDY = f"set {ENVIRONMENT} to a folder that is yours alone"
 
 
-def _checked(content: bytes) -> bytes:
+def _checked(entry: Entry, content: bytes) -> bytes:
     digest, body = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
-    if hashlib.sha256(body).digest() != digest:
+    if _digest(entry, body) != digest:
         raise DamagedError("its checksum is wrong")
     return body
+
+
+def _digest(entry: Entry, body: bytes) -> bytes:
+    """Return a checksum that another entry's content does not have."""
+    return hashlib.sha256(entry.file.encode() + body).digest()
 
 
 def _write(path: Path, content: bytes) -> None:

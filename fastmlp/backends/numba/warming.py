@@ -5,15 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
-from fastmlp.backends.base import Backend, Batch
-from fastmlp.backends.numba import cache, make, store
-from fastmlp.backends.numba.calls import frozen
-from fastmlp.parameters import Parameters
-from fastmlp.spec import NetworkSpec
-
-_N = 32  # rows enough that no backend takes them for a few
+from fastmlp.backends.numba import store
+from fastmlp.backends.numba.entry import LEAVES, Entry
 
 
 @dataclass(frozen=True)
@@ -53,8 +46,8 @@ def warm_up(dtype: str = "float32", *, strict: bool = False) -> Warmth:
     """
     begun = time.perf_counter()
     before = set(store.journal)
-    spec = NetworkSpec((2, 2, 2), ("relu",), "identity", "mse", dtype, 0.0, 0.0)
-    _use(make(spec, strict=strict, threads=1), spec)
+    for entry in _entries(strict=strict):
+        entry(dtype)
     seconds = time.perf_counter() - begun
     compiled = {entry.name for entry, was_compiled in store.journal.items() if was_compiled and entry not in before}
     names = kernels(strict=strict)
@@ -66,27 +59,20 @@ def warm_up(dtype: str = "float32", *, strict: bool = False) -> Warmth:
     )
 
 
-def _use(backend: Backend, spec: NetworkSpec) -> None:
-    """Call every entry point with every kind of arrays that users have: those to be written to, and those not."""
-    parameters = Parameters.empty(spec)
-    X = np.zeros((_N, spec.n_inputs), spec.dtype)
-    batch = Batch(X, np.zeros((_N, spec.n_outputs), spec.dtype), None, float(_N), 0.0)
-    backend.loss_and_gradient(parameters, batch, Parameters.empty(spec))  # first: it takes longest, and is what is told
-    backend.loss(parameters, batch)
-    for rows in (X, frozen(X), X[:1], frozen(X[:1])):
-        backend.answer(parameters, rows, np.empty((len(rows), spec.n_outputs), spec.dtype))
-
-
 def kernels(*, strict: bool) -> tuple[str, ...]:
     """Return the names of all entries that a mode has for a dtype."""
+    own = tuple(entry.name for entry in _entries(strict=strict))
+    return own if strict else (LEAVES, *own)
+
+
+def _entries(*, strict: bool) -> tuple[Entry, ...]:
     if strict:
-        from fastmlp.backends.numba.strict.kernels import ENTRY_POINTS  # noqa: PLC0415  not with the others
+        from fastmlp.backends.numba.strict import entries as strict_entries  # noqa: PLC0415  not with the others
 
-        return cache.names_of(ENTRY_POINTS)
-    from fastmlp.backends.numba.fast import kernels as fast  # noqa: PLC0415
-    from fastmlp.backends.numba.simd.library import LEAVES_ENTRY  # noqa: PLC0415
+        return strict_entries.ALL
+    from fastmlp.backends.numba.fast import entries  # noqa: PLC0415
 
-    return (LEAVES_ENTRY, *cache.names_of(fast.ENTRY_POINTS))
+    return entries.ALL
 
 
 def missing(dtype: str, *, strict: bool) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The fast Numba backend: SIMD tiles, and a whole run of steps in one call, on one thread or several.
 
 This module is the boundary: typed Python on one side, jitted kernels (`kernels`), which have no types that a
-checker could know, on the other.
+checker could know, on the other, behind their `entries`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fastmlp.backends.base import (
 )
 from fastmlp.backends.numba import crew
 from fastmlp.backends.numba.calls import (
+    GIVEN_UP,
     KEEP_ALL,
     NO_UPDATE,
     RULE_CODES,
@@ -39,12 +40,11 @@ from fastmlp.backends.numba.calls import (
     single_step,
     steps_of,
 )
-from fastmlp.backends.numba.fast import kernels
+from fastmlp.backends.numba.fast import entries
 from fastmlp.backends.numba.fast.layout import Layout
 from fastmlp.backends.numba.fast.learner import FastLearner
 from fastmlp.backends.numba.fast.room import Purpose, Room
 from fastmlp.backends.numba.simd.registers import host
-from fastmlp.backends.numba.simd.threads import GIVEN_UP
 from fastmlp.groups import ParameterGroups
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
@@ -70,8 +70,6 @@ class FastBackend:
         host()  # so that what an environment says wrongly is an error now
         self._dtype, self._n_outputs = np.dtype(spec.dtype), spec.n_outputs
         self._pace = crew.Pace()
-        self._answer_directly: Callable[..., bool] | None = None
-        self._evaluate_directly: Callable[..., bool] | None = None
         self._nothing = np.empty(0, spec.dtype)
         self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
@@ -105,9 +103,7 @@ class FastBackend:
             layers, values = memory = self._few.pop()  # as in `_borrow`
         except IndexError:
             layers, values = memory = self._memory_for_few(_FEW_ROWS)
-        if self._answer_directly is None:
-            self._answer_directly = kernels.direct_answer(self._dtype)
-        finite = bool(self._answer_directly(layers, parameters.flat, X, values, out))
+        finite = bool(entries.answer(self.spec.dtype)(layers, parameters.flat, X, values, out))
         self._few.append(memory)
         return finite
 
@@ -116,8 +112,8 @@ class FastBackend:
         flat = parameters.flat
         if n_rows <= _FEW_ROWS:
             layers, values = self._memory_for_few(n_rows)
-            direct = kernels.direct_answer(self._dtype)
-            return lambda X, out: direct(layers, flat, X, values, out)
+            answer = entries.answer(self.spec.dtype)
+            return lambda X, out: bool(answer(layers, flat, X, values, out))
         room = Room(self.spec, Purpose.EVALUATING, n_rows)
         is_laid_out = False
 
@@ -203,11 +199,9 @@ class FastBackend:
         n_rows = samples.starts.size - 1 if room.layout.is_sparse else len(samples.X)
         network, steps = room.evaluation(flat, n_rows, measuring=measuring)
         trainee = self._nobody._replace(rows=out.reshape(-1))
-        arguments = (network, samples, steps, trainee, room.memory, int(laying_out), KEEP_ALL)
-        if self._evaluate_directly is None:
-            self._evaluate_directly = kernels.direct(kernels.evaluate, *arguments)
-        finite = bool(self._evaluate_directly(*arguments))
-        return finite, steps.losses
+        evaluate = entries.evaluate(self.spec.dtype)
+        finite = evaluate(network, samples, steps, trainee, room.memory, laying_out, KEEP_ALL)
+        return bool(finite), steps.losses
 
     def _gradients(
         self, purpose: Purpose, parameters: Parameters, batch: Batch, results: tuple[Array, Array], key: Key
@@ -258,7 +252,7 @@ class FastBackend:
 
         Batches of samples that are compressed have up to `n_entries`.
         """
-        largest, is_sparse = int(sizes.max(initial=1)), pieces[0].starts.size > 0
+        train, largest, is_sparse = entries.train(self.spec.dtype), int(sizes.max(initial=1)), pieces[0].starts.size > 0
         most = self._pace.limit(self._threads_for(largest, span))
         with self._room(purpose, largest, most, is_sparse=is_sparse) as room:
             if is_sparse:
@@ -269,8 +263,7 @@ class FastBackend:
 
             def task(number: int, n: int) -> int:
                 own = networks if n == n_threads else programs(n_threads=n)
-                ended: int = kernels.train(own[number], *pieces, room.memory, span, key, (number, n))
-                return ended
+                return train(own[number], *pieces, room.memory, span, key, (number, n))
 
             def give_up() -> None:
                 room.memory.meeting[GIVEN_UP] = 1

@@ -5,14 +5,24 @@ What a step consists of is written down beforehand (`program`); here it is done.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
-from fastmlp.backends.numba.cache import cached
+from fastmlp.backends.numba.calls import (
+    GIVEN_UP,
+    Key,
+    Numbers1,
+    Numbers2,
+    ReadIntegers2,
+    ReadNumbers1,
+    ReadNumbers2,
+    Samples,
+    Steps,
+    Trainee,
+)
 from fastmlp.backends.numba.fast import codes
+from fastmlp.backends.numba.fast.layout import Memory, Network
 from fastmlp.backends.numba.fast.moving import (
     gather_labels,
     gather_shares,
@@ -23,11 +33,11 @@ from fastmlp.backends.numba.fast.moving import (
     unpack,
 )
 from fastmlp.backends.numba.jit import exact
-from fastmlp.backends.numba.simd import library, outputs, passes
+from fastmlp.backends.numba.simd import outputs, passes
 from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots, spread
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
 from fastmlp.backends.numba.simd.sparse import sparse_gradient, sparse_product, sparse_products_in_place
-from fastmlp.backends.numba.simd.threads import GIVEN_UP, meet
+from fastmlp.backends.numba.simd.threads import meet
 from fastmlp.backends.numba.simd.tiles import (
     pack_rows,
     pack_tiles,
@@ -269,7 +279,16 @@ def penalty(network: Any, memory: Any, l2: float) -> float:
 
 
 @exact
-def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, key: Any, thread: Any) -> int:
+def train(
+    network: Network,
+    samples: Samples,
+    steps: Steps,
+    trainee: Trainee,
+    memory: Memory,
+    span: tuple[int, int, int],
+    key: Key,
+    thread: tuple[int, int],
+) -> int:
     """Do the steps of `span`, (start, stop, rule), and return where it ended: early at a loss that is not finite.
 
     With rule -1 gradients are written and nothing is updated. `key` is (whether units are dropped, seed, number of the
@@ -296,7 +315,9 @@ def train(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, spa
 
 
 @exact
-def evaluate(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, laying_out: int, key: Any) -> bool:
+def evaluate(
+    network: Network, samples: Samples, steps: Steps, trainee: Trainee, memory: Memory, laying_out: int, key: Key
+) -> bool:
     """Run samples forward, a step at a time: write the outputs to the trainee's rows, or losses if there are Y.
 
     The samples are taken where they are, in order; `laying_out` says whether the weights must be laid out first.
@@ -310,7 +331,7 @@ def evaluate(network: Any, samples: Any, steps: Any, trainee: Any, memory: Any, 
 
 
 @exact
-def answer(layers: Any, flat: Any, X: Any, values: Any, out: Any) -> bool:
+def answer(layers: ReadIntegers2, flat: ReadNumbers1, X: ReadNumbers2, values: Numbers1, out: Numbers2) -> bool:
     """Write the outputs for a few rows X to `out`, from parameters as they are; return whether all of X is finite.
 
     `layers` has a row each: where W and b begin, fan_in, fan_out, z, a, padded size, activation, whether that is
@@ -352,25 +373,3 @@ def softmax_of_few(z: Any, a: Any, size: int, column: int) -> None:
     outputs.softmax_columns(z, a, 1, size, column, 0)
     for j in range(1, size):
         a[j] = a[j * column]
-
-
-ENTRY_POINTS = tuple(cached(kernel, library.load) for kernel in (evaluate, train, answer))
-
-
-def direct(kernel: Any, *arguments: Any) -> Any:
-    """Return a kernel for such arguments without the dispatcher before it, which takes as long as a small network.
-
-    Nothing is checked there: all arguments must be of the very types of these.
-    """
-    if numba.config.DISABLE_JIT:
-        return kernel  # which says that leaves need it
-    signature = tuple(map(numba.typeof, arguments))
-    kernel.compile(signature)
-    return kernel.overloads[signature].entry_point
-
-
-@cache
-def direct_answer(dtype: Any) -> Any:
-    """Return `answer` for a dtype, called directly."""
-    rows, flat = np.empty((0, 0), dtype), np.empty(0, dtype)
-    return direct(answer, np.empty((0, 0), np.int64), flat, rows, flat, rows)

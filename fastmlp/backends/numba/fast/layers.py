@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS
-from fastmlp.backends.numba.simd.dots import columns_at_most
-from fastmlp.backends.numba.simd.registers import lanes
+from fastmlp.backends.numba.simd.registers import columns_at_most, lanes
 from fastmlp.spec import NetworkSpec
 
 _SPREAD_BYTES = 512

@@ -16,17 +16,25 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fastmlp import dropout
 from fastmlp.activations import SOFTMAX
-from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES
+from fastmlp.backends.numba.calls import (
+    ACTIVATION_CODES,
+    LOSS_CODES,
+    MEETING_INTEGERS,
+    Floats1,
+    Integers1,
+    Numbers1,
+    ReadIntegers1,
+    ReadIntegers2,
+    loss_case,
+)
 from fastmlp.backends.numba.fast.layers import Layer, has_columns, is_narrow, narrow_panels, padded, panels_of, spread
-from fastmlp.backends.numba.simd.outputs import loss_case
 from fastmlp.backends.numba.simd.registers import host, lanes
-from fastmlp.backends.numba.simd.threads import N_INTEGERS
 from fastmlp.losses import LOSSES
 from fastmlp.parameters import ALIGNMENT, Array, aligned
 from fastmlp.spec import NetworkSpec
@@ -56,14 +64,14 @@ class Memory(NamedTuple):
     `rows` and `numbers`, as in `moving.turn`.
     """
 
-    values: Any
-    shares: Any
-    losses: Any
-    places: Any
-    meeting: Any
-    ends: Any
-    rows: Any
-    numbers: Any
+    values: Numbers1
+    shares: Floats1
+    losses: Floats1
+    places: Integers1
+    meeting: Integers1
+    ends: Integers1
+    rows: Integers1
+    numbers: Numbers1
 
 
 class Network(NamedTuple):
@@ -73,12 +81,12 @@ class Network(NamedTuple):
     at which each step's begins. `parts` are the offsets of the panels of weights and gradient.
     """
 
-    table: Any
-    entries: Any
-    moves: Any
-    weights: Any
-    parts: Any
-    flat: Any
+    table: ReadIntegers2
+    entries: ReadIntegers1
+    moves: ReadIntegers2
+    weights: ReadIntegers2
+    parts: ReadIntegers1
+    flat: Numbers1
     divisor: float
     drop_below: int
     kept: float
@@ -257,7 +265,7 @@ class Layout:
         values = aligned(self._size, self.spec.dtype)
         values[self.numbers : self.numbers + self.spec.n_outputs] = self.spec.loss_numbers
         stripes = len(self.stripes(self.block_rows))
-        places, meeting, none = (np.zeros(n, np.int64) for n in (self.block_rows, N_INTEGERS, 0))
+        places, meeting, none = (np.zeros(n, np.int64) for n in (self.block_rows, MEETING_INTEGERS, 0))
         shares, losses = np.zeros(self.block_rows), np.zeros(stripes)
         return Memory(values, shares, losses, places, meeting, none, none, values[:0])
 

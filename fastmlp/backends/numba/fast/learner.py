@@ -6,7 +6,7 @@ import numpy as np
 
 from fastmlp.backends.base import Run
 from fastmlp.backends.numba.calls import RULE_CODES, Trainee, samples_of, steps_of
-from fastmlp.backends.numba.fast import kernels
+from fastmlp.backends.numba.fast import entries
 from fastmlp.backends.numba.fast.room import Purpose, Room
 from fastmlp.spec import NetworkSpec
 
@@ -34,8 +34,7 @@ class FastLearner:
         self._run, self._steps = run, steps_of(run)
         nothing = np.empty(0, spec.dtype)
         self._trainee = Trainee(nothing, *run.states, nothing)
-        shared = (network, self._samples, self._steps, self._trainee, self._room.memory)
-        self._train = kernels.direct(kernels.train, *shared, (0, 0, self._rule), key, _ALONE)
+        self._train = entries.train(spec.dtype)
 
     def step(self, run: Run, number: int) -> None:
         """Do one step."""

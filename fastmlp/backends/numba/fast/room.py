@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from fastmlp.backends.base import Indices
-from fastmlp.backends.numba.calls import Key, Steps, frozen, stripes
+from fastmlp.backends.numba.calls import Key, Steps, stripes
 from fastmlp.backends.numba.fast.codes import Call
 from fastmlp.backends.numba.fast.layout import Layout, Network
 from fastmlp.backends.numba.fast.program import Writer, assemble
@@ -109,14 +109,14 @@ class Room:
             del self._kept[next(iter(self._kept))]
         table, starts = assemble([first, *(program for each in programs.values() for program in each)])
         places = iter(starts[1:])
-        self._kept[key] = frozen(table), {n: [next(places) for _ in each] for n, each in programs.items()}
+        self._kept[key] = table, {n: [next(places) for _ in each] for n, each in programs.items()}
 
     def _network(self, flat: Array, table: Array, rows: dict[int, list[int]], sizes: Indices, thread: int) -> Network:
         if len(rows) == 1:
             entries = np.full(sizes.size, next(iter(rows.values()))[thread])
         else:
             entries = np.array([rows[n][thread] for n in sizes.tolist()], np.int64)
-        return self.layout.network(flat, table, frozen(entries))
+        return self.layout.network(flat, table, entries)
 
 
 def _distinct(sizes: Indices) -> tuple[int, ...]:

@@ -16,15 +16,10 @@ from llvmlite import ir
 
 from fastmlp.backends.numba.simd.lanes import Lanes
 from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
+from fastmlp.backends.numba.simd.registers import columns_at_most
 from fastmlp.backends.numba.simd.tiles import fused
 
-MOST_COLUMNS = 4  # beyond them tiles are as fast
 _MOST_ROWS = 8  # at a time: more would want for registers that hold their addresses
-
-
-def columns_at_most(lanes: int) -> int:
-    """Return how many columns a narrow matrix has at most: their sums are the lanes of one register."""
-    return min(MOST_COLUMNS, lanes) if lanes > 1 else 0
 
 
 def _totals(code: Code, sums: list[Lanes]) -> Lanes:

@@ -1,8 +1,7 @@
-"""The compiled leaves of a dtype: made once, kept between processes, found by kernels under their names."""
+"""The leaves of a dtype, compiled, and found under their names by kernels that are being compiled."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -10,12 +9,11 @@ from llvmlite import ir
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from fastmlp.backends.numba.cache import kept
+from fastmlp.backends.numba.compiler import machine_code
+from fastmlp.backends.numba.loading import engine_of
 from fastmlp.backends.numba.simd import dots, outputs, passes, sparse, threads, tiles  # noqa: F401  they define leaves
 from fastmlp.backends.numba.simd.leaf import LEAVES
 from fastmlp.backends.numba.simd.registers import Registers, host
-
-LEAVES_ENTRY = "leaves"
 
 
 def module_of(registers: Registers, dtype: str, triple: str) -> ir.Module:
@@ -27,20 +25,30 @@ def module_of(registers: Registers, dtype: str, triple: str) -> ir.Module:
     return module
 
 
-@cache
-def load(dtype: str) -> Any:
-    """Make the leaves of a dtype known to kernels; called before a kernel is compiled or loaded that calls them."""
-    with global_compiler_lock:
-        codegen = cpu_target.target_context.codegen()
-        library = kept(LEAVES_ENTRY, dtype, codegen, lambda: _compiled(codegen, dtype))
+_in_use: dict[str, Any] = {}
+
+
+def load(dtype: str, code: bytes) -> None:
+    """Make the leaves of a dtype known to what is compiled in this process; called before something that calls them.
+
+    Parameters
+    ----------
+    dtype : str
+    code : bytes
+        What `compiled` returns.
+    """
+    if dtype in _in_use:
+        return
+    engine = _in_use[dtype] = engine_of([code])
     for leaf in LEAVES.values():
-        llvm.add_symbol(leaf.symbol(dtype), library.get_pointer_to_function(leaf.symbol(dtype)))
-    return library
+        llvm.add_symbol(leaf.symbol(dtype), engine.get_function_address(leaf.symbol(dtype)))
 
 
-def _compiled(codegen: Any, dtype: str) -> Any:
-    library = codegen.create_library(f"fastmlp.leaves.{dtype}")
-    library.enable_object_caching()
-    library.add_ir_module(module_of(host(), dtype, llvm.get_process_triple()))
-    library.finalize()
-    return library
+def compiled(dtype: str) -> bytes:
+    """Return the machine code of the leaves."""
+    with global_compiler_lock:
+        library = cpu_target.target_context.codegen().create_library(f"fastmlp.leaves.{dtype}")
+        library.enable_object_caching()
+        library.add_ir_module(module_of(host(), dtype, llvm.get_process_triple()))
+        library.finalize()
+        return machine_code(library, next(iter(LEAVES.values())).symbol(dtype))

@@ -16,7 +16,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastmlp.backends.numba.calls import LOSS_CODES
+from fastmlp.backends.numba.calls import LOSS_CODES, loss_case
 from fastmlp.backends.numba.simd.formulas import formulas, twin
 from fastmlp.backends.numba.simd.lanes import splat, where
 from fastmlp.backends.numba.simd.leaf import Code, leaf
@@ -24,11 +24,6 @@ from fastmlp.backends.numba.simd.passes import Cases, add_product, sum_wide, wid
 from fastmlp.losses import LOSSES
 
 # ---- losses and the output's delta
-
-
-def loss_case(loss: Any, linked: Any) -> Any:
-    """Return the number of a loss, with or without its natural link, among the cases of `measure`."""
-    return 2 * loss + linked
 
 
 def _each_loss(write: Callable[[str, bool], None]) -> Cases:

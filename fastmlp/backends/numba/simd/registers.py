@@ -151,3 +151,11 @@ def host() -> Registers:
 def lanes(dtype: str) -> int:
     """Return how many numbers of a dtype a register of this processor holds."""
     return host().kind(dtype).lanes
+
+
+_MOST_COLUMNS = 4  # beyond them tiles are as fast
+
+
+def columns_at_most(lanes: int) -> int:
+    """Return how many columns a narrow matrix has at most: their sums are the lanes of one register."""
+    return min(_MOST_COLUMNS, lanes) if lanes > 1 else 0

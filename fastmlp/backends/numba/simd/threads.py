@@ -13,11 +13,10 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from fastmlp.backends.numba.calls import GIVEN_UP
 from fastmlp.backends.numba.simd.leaf import Code, leaf
 
-N_INTEGERS = 24  # of a meeting: each of three lies on a line of the cache of its own, the count first
 _GENERATION = 8
-GIVEN_UP = 16  # not 0 once a thread will not come: none may wait for it
 _ROUNDS = 2000  # some 50 microseconds
 
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
@@ -40,7 +39,7 @@ def _pause(builder: ir.IRBuilder) -> None:
 def meet(code: Code, meeting: Any, n: Any) -> Any:
     """Return 0 when all of n threads have called this, or 1 as soon as one has given up.
 
-    `meeting` points to `N_INTEGERS` integers that began as zeros.
+    `meeting` points to `calls.MEETING_INTEGERS` integers that began as zeros.
     """
     builder = code.builder
     given_up = cgutils.alloca_once_value(builder, code.whole(0))

@@ -1,7 +1,7 @@
 """The strict Numba backend: loops in binary64, the same bits as the reference.
 
 This module is the boundary: typed Python on one side, jitted kernels (`kernels`), which have no types that a
-checker could know, on the other.
+checker could know, on the other, behind their `entries`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from fastmlp.backends.numba.calls import (
     Samples,
     Steps,
     Trainee,
-    frozen,
     key_of,
     samples_of,
     single_step,
     steps_of,
 )
-from fastmlp.backends.numba.strict import kernels, layout
+from fastmlp.backends.numba.strict import entries, layout
 from fastmlp.parameters import Array, Parameters
 from fastmlp.spec import NetworkSpec
 
@@ -84,11 +83,11 @@ class StrictBackend(PlainTraining):
 
     def loss(self, parameters: Parameters, batch: Batch) -> float:
         """Return the loss, l2 included."""
-        losses = np.empty(len(batch.X))
+        losses, evaluate = np.empty(len(batch.X)), entries.evaluate(self.spec.dtype)
         network, samples = self._network(parameters), samples_of(self.spec, batch.X, batch.Y, None)
         with self._memory(min(len(batch.X), _BLOCK)) as memory:
             for rows in _cut(len(batch.X)):
-                kernels.evaluate(network, samples, frozen(rows), memory, KEEP_ALL, losses[rows[0] : rows[-1] + 1])
+                evaluate(network, samples, rows, memory, KEEP_ALL, losses[rows[0] : rows[-1] + 1])
         if batch.weights is not None:
             losses *= batch.weights
         mean = sum_in_order(losses) / batch.total
@@ -108,7 +107,7 @@ class StrictBackend(PlainTraining):
 
     def train(self, run: Run, start: int, stop: int) -> int:
         """Do the steps from `start` up to `stop` and return where it ended."""
-        ended: int = self._train(
+        return self._train(
             self._network(run.parameters),
             samples_of(self.spec, run.X, run.Y, run.weights),
             steps_of(run),
@@ -117,7 +116,6 @@ class StrictBackend(PlainTraining):
             (self.spec.dropout > 0, run.seed, run.first_step),
             np.array([*map(run.groups.of, range(self.spec.n_layers)), (run.groups.input_scale,) * 2]),
         )
-        return ended
 
     # ---- pieces
 
@@ -153,15 +151,15 @@ class StrictBackend(PlainTraining):
         steps_done = slice(*span[:2])
         largest = int(np.max(steps.stops[steps_done] - steps.starts[steps_done], initial=1))
         with self._memory(largest) as memory:
-            ended: int = kernels.train(network, samples, steps, trainee, memory, span, key, groups)
-        return ended
+            return entries.train(self.spec.dtype)(network, samples, steps, trainee, memory, span, key, groups)
 
     def _blocks(self, parameters: Parameters, X: Array) -> Iterator[tuple[slice, list[Array]]]:
         """Run X forward a block of rows at a time; yield the rows and the activations of all layers."""
         network, samples = self._network(parameters), samples_of(self.spec, X, None, None)
+        evaluate = entries.evaluate(self.spec.dtype)
         with self._memory(min(len(X), _BLOCK)) as memory:
             for rows in _cut(len(X)):
-                kernels.evaluate(network, samples, frozen(rows), memory, KEEP_ALL, _NO_LOSSES)
+                evaluate(network, samples, rows, memory, KEEP_ALL, _NO_LOSSES)
                 yield slice(rows[0], rows[-1] + 1), self._activations(memory, len(rows))
 
     def _activations(self, memory: layout.Memory, n: int) -> list[Array]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastmlp import dropout
 from fastmlp.backends.numba import overloads  # noqa: F401  overloads registers the tables' functions
-from fastmlp.backends.numba.cache import cached
+from fastmlp.backends.numba.calls import Floats1, Key, ReadIntegers1, ReadIntegers2, Samples, Steps, Trainee
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.strict import layout
 from fastmlp.backends.numba.strict.elementwise import (
@@ -36,6 +36,8 @@ from fastmlp.backends.numba.strict.layout import (
     LOSS,
     LOSS_NUMBERS,
     N_LAYERS,
+    Memory,
+    Network,
 )
 from fastmlp.backends.numba.strict.products import (
     affine,
@@ -347,7 +349,7 @@ def gather(net: Any, samples: Any, rows: Any, memory: Any) -> Any:
 
 
 @exact
-def evaluate(net: Any, samples: Any, rows: Any, memory: Any, key: Any, losses: Any) -> None:
+def evaluate(net: Network, samples: Samples, rows: ReadIntegers1, memory: Memory, key: Key, losses: Floats1) -> None:
     """Run some samples forward and, if they have targets, write the loss of each to `losses` (n,).
 
     The caller reads the activations from the memory. `key` is (False, 0, 0).
@@ -359,7 +361,16 @@ def evaluate(net: Any, samples: Any, rows: Any, memory: Any, key: Any, losses: A
 
 
 @exact
-def train(net: Any, samples: Any, steps: Any, trainee: Any, memory: Any, span: Any, key: Any, groups: Any) -> int:
+def train(
+    net: Network,
+    samples: Samples,
+    steps: Steps,
+    trainee: Trainee,
+    memory: Memory,
+    span: tuple[int, int, int],
+    key: Key,
+    groups: ReadIntegers2,
+) -> int:
     """Do the steps of `span`, (start, stop, rule), and return where it ended: early at a loss that is not finite.
 
     With rule -1 gradients are written and nothing is updated. `key` is (whether units are dropped, seed, number
@@ -414,6 +425,3 @@ def update_part(net: Any, steps: Any, trainee: Any, step: int, rule: int, group:
     row = steps.coefficients[step, first : first + N_COEFFICIENTS]
     w, g = net.flat[start:stop], trainee.gradient[start:stop]
     apply_rule(rule, w, g, trainee.s[start:stop], trainee.t[start:stop], row)
-
-
-ENTRY_POINTS = tuple(cached(kernel, kind="strict kernels") for kernel in (evaluate, train))

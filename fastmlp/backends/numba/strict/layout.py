@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp import dropout
-from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES
+from fastmlp.backends.numba.calls import ACTIVATION_CODES, LOSS_CODES, Floats1, Numbers1, ReadFloats1, ReadIntegers1
 from fastmlp.losses import LOSSES
 from fastmlp.spec import NetworkSpec
 
@@ -24,9 +24,9 @@ KEPT_FACTOR, LOSS_NUMBERS = range(2)  # the second begins a number for each outp
 class Network(NamedTuple):
     """A network: its description, and its parameters in one vector."""
 
-    integers: Any
-    floats: Any
-    flat: Any
+    integers: ReadIntegers1
+    floats: ReadFloats1
+    flat: Numbers1
 
 
 class Memory(NamedTuple):
@@ -35,10 +35,10 @@ class Memory(NamedTuple):
     Of each row of a batch, also float64: its weight, and the logarithm of the sum that its softmax divides by.
     """
 
-    values: Any
-    wide: Any
-    weights: Any
-    log_sums: Any
+    values: Numbers1
+    wide: Floats1
+    weights: Floats1
+    log_sums: Floats1
 
 
 def describe(spec: NetworkSpec) -> tuple[Any, Any]:

@@ -17,13 +17,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import pytest
 
 from fastmlp import MLP
-from fastmlp.backends.numba import cache, compiling
-from fastmlp.backends.numba.jit import exact
+from fastmlp.backends.numba import notice
+from fastmlp.backends.numba.calls import Numbers1
+from fastmlp.backends.numba.fast import entries
+from fastmlp.backends.numba.simd import library
 from tests import processes, small_kernels
 
 pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
@@ -155,8 +156,8 @@ def test_strict_kernels_are_told_as_such(tmp_path: Path) -> None:
 
 
 def use_a_strict_one() -> None:
-    """Use a small kernel that is made an entry point as the strict ones are."""
-    cache.cached(exact(small_kernels.halve), kind="strict kernels")(np.ones(3))
+    """Use a small kernel that is an entry point as the strict ones are."""
+    small_kernels.entry_of(small_kernels.halve, kind="strict kernels")("float64")(np.ones(3))
 
 
 def test_threads_that_compile_at_once_say_it_once(tmp_path: Path) -> None:
@@ -168,12 +169,13 @@ def test_threads_that_compile_at_once_say_it_once(tmp_path: Path) -> None:
 
 def use_in_threads() -> None:
     """Have threads use two kernels for both dtypes, all at the same time."""
-    kernels = [cache.cached(exact(function)) for function in small_kernels.FACTORS]
+    kernels = [small_kernels.entry_of(function) for function in small_kernels.FACTORS]
     barrier = threading.Barrier(8)
 
     def use(number: int) -> None:
         barrier.wait()
-        kernels[number % 2](np.ones(3, ("float32", "float64")[number // 2 % 2]))
+        dtype = ("float32", "float64")[number // 2 % 2]
+        kernels[number % 2](dtype)(np.ones(3, dtype))
 
     threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -183,7 +185,7 @@ def use_in_threads() -> None:
 
 
 def test_a_line_ends_where_compiling_fails(tmp_path: Path) -> None:
-    """In the function, and in what it needs."""
+    """In the function, and in the leaves that it calls."""
     shown = on_a_terminal(fail_twice, tmp_path)
     place = f"once; kept in {tmp_path}"
     assert shown.answer == '["TypingError", "KeyboardInterrupt"]\n'
@@ -193,35 +195,23 @@ def test_a_line_ends_where_compiling_fails(tmp_path: Path) -> None:
 def fail_twice() -> list[str]:
     """Return the errors of kernels that cannot be compiled."""
 
-    def interrupt(_dtype: str) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
+    library.load = interrupt  # type: ignore[assignment]
     errors = []
-    cases = (
-        (cache.cached(exact(impossible)), "float64"),
-        (cache.cached(exact(small_kernels.halve), interrupt), "float32"),
-    )
+    cases = ((small_kernels.entry_of(impossible, module=__name__), "float64"), (entries.train, "float32"))
     for kernel, dtype in cases:
         try:
-            kernel(np.ones(3, dtype))
+            kernel(dtype)
         except BaseException as error:  # noqa: BLE001  it is what is asked for
             errors.append(type(error).__name__)
     return errors
 
 
-def impossible(values: Any) -> Any:
+def impossible(values: Numbers1) -> Any:
     """Ask for what no array has."""
     return values.nothing
-
-
-def test_nothing_is_said_of_what_others_compile(tmp_path: Path) -> None:
-    assert on_a_terminal(compile_something_else, tmp_path).text == ""
-
-
-def compile_something_else() -> float:
-    """Use Numba, and not the library, with a listener of ours in place."""
-    compiling._listen()
-    return numba.njit(lambda x: x + 1.0)(1.0)
 
 
 # --- streams ---
@@ -244,27 +234,45 @@ class Gone(Terminal):
 @pytest.fixture
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing be said yet."""
-    monkeypatch.setattr(compiling, "_said", set())
+    monkeypatch.setattr(notice, "_said", set())
 
 
 @pytest.mark.usefixtures("nothing_said")
 def test_a_stream_that_stands_in_for_the_terminal_gets_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with compiling.said("kernels for float32", lambda: Path("/a/place/of-this-version")):
+    with notice.said("kernels for float32", lambda: Path("/a/place/of-this-version")):
         begin = "fastmlp: compiling kernels for float32 (once; kept in /a/place) ...\n"
         assert sys.stderr.getvalue() == begin
         for within in ("kernels for float32", "kernels for float64"):
-            with compiling.said(within, lambda: None):
+            with notice.said(within, lambda: None):
                 pass
         assert sys.stderr.getvalue() == begin
-    compiling.end()
     lines = sys.stderr.getvalue().splitlines(keepends=True)
     assert len(lines) == 2
     assert re.fullmatch(rf"fastmlp: compiled kernels for float32: {SECONDS}\n", lines[1])
 
 
 @pytest.mark.usefixtures("nothing_said")
+def test_a_notebook_is_told_in_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = type("OutStream", (StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stderr", cell)
+    with notice.said("kernels for float32", lambda: None):
+        pass
+    begun, ended = cell.getvalue().splitlines()
+    assert begun == "fastmlp: compiling kernels for float32 (they cannot be kept) ..."
+    assert re.fullmatch(rf"fastmlp: compiled kernels for float32: {SECONDS}", ended)
+
+
+@pytest.mark.usefixtures("nothing_said")
+def test_what_is_neither_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", StringIO())
+    with notice.said("kernels for float32", lambda: None):
+        pass
+    assert sys.stderr.getvalue() == ""
+
+
+@pytest.mark.usefixtures("nothing_said")
 def test_a_terminal_that_is_gone_keeps_nothing_from_being_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Gone())
-    assert compiling.begin("kernels for float32", lambda: None)
-    compiling.end()
+    with notice.said("kernels for float32", lambda: None):
+        pass
