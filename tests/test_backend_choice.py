@@ -87,6 +87,23 @@ def test_more_work_never_goes_back_to_numpy() -> None:
     assert set(chosen) == {"numpy", "numba"}
 
 
+@pytest.mark.usefixtures("_plain_environment")
+@pytest.mark.parametrize(
+    ("chosen", "layer_sizes", "work"),
+    [
+        ("numpy", (2, 3, 1), (4, 1000, 4)),  # an exclusive or
+        ("numpy", (13, 100, 3), (178, 200, 178)),  # a table of some rows
+        ("numba", (30, 100, 1), (569, 200, 200)),  # a larger one: it takes 0.12 s with numpy, a third by activations
+        ("numba", (64, 100, 10), (1797, 200, 200)),  # images of digits
+        ("numba", (1, 500, 1), (2000, 20, 2000)),  # hardly any products
+    ],
+)
+def test_auto_takes_numba_where_loading_its_kernels_pays(
+    chosen: str, layer_sizes: tuple[int, ...], work: tuple[int, int, int]
+) -> None:
+    assert f"the {chosen} backend" in MLP(layer_sizes).explain_backend(*work)
+
+
 @pytest.mark.parametrize("arguments", [{"n_samples": 0}, {"epochs": -1}, {"batch_size": 0}])
 def test_explain_backend_takes_sizes(arguments: dict[str, int]) -> None:
     ((name, value),) = arguments.items()

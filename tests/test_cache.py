@@ -155,9 +155,11 @@ def test_editing_any_source_of_the_kernels_is_another_folder(tmp_path: Path) -> 
 
 
 def test_another_processor_is_another_folder() -> None:
-    """In a home that several machines share; NUMBA_CPU_NAME stands for another one."""
-    names = [processes.call(name_of_folder, **environment) for environment in ({}, {}, {"NUMBA_CPU_NAME": "generic"})]
-    assert names[0] == names[1] != names[2]
+    """In a home that several machines share; NUMBA_CPU_NAME stands for another one. And so is other machine code."""
+    environments: list[dict[str, str]] = [{}, {}, {"NUMBA_CPU_NAME": "generic"}, {"NUMBA_BOUNDSCHECK": "1"}]
+    names = [processes.call(name_of_folder, **environment) for environment in environments]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
 
 
 def name_of_folder() -> str:

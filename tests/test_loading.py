@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
 from fastmlp.backends.numba import compiler, loading
 from fastmlp.backends.numba.calls import (
@@ -195,21 +196,28 @@ def test_a_name_that_is_not_there_is_an_error() -> None:
         loading.load([code], "that")
 
 
-def half(values: Any) -> Any:
-    return values[: values.size // 2]
-
-
-def fill_half(values: Numbers1) -> int:
-    """Hand a view around."""
-    own = values[1:]
-    own[:] = 5.0
+def fill_a_corner(values: Numbers2) -> int:
+    """Write to a view of rows and columns."""
+    own = values[1:, 1:]
+    for i in range(own.shape[0]):
+        for j in range(own.shape[1]):
+            own[i, j] = 5.0
     return own.size
 
 
 def test_views_need_nothing_of_numbas() -> None:
-    values = np.zeros(4)
-    assert made(fill_half, makes_views=True)(values) == 3
-    assert values.tolist() == [0, 5, 5, 5]
+    values = np.zeros((2, 4))
+    assert made(fill_a_corner, makes_views=True)(values) == 3
+    assert values.tolist() == [[0, 0, 0, 0], [0, 5, 5, 5]]
+
+
+def write_where_it_reads(values: ReadNumbers2) -> None:
+    values[0, 0] = 1.0
+
+
+def test_a_kernel_that_writes_to_what_it_only_reads_is_not_compiled() -> None:
+    with pytest.raises(TypingError, match=r"read-?only"):
+        made(write_where_it_reads)
 
 
 def reach_too_far() -> str:
