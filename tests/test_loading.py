@@ -206,9 +206,9 @@ def fill_a_corner(values: Numbers2) -> int:
 
 
 def test_views_need_nothing_of_numbas() -> None:
-    values = np.zeros((2, 4))
-    assert made(fill_a_corner, makes_views=True)(values) == 3
-    assert values.tolist() == [[0, 0, 0, 0], [0, 5, 5, 5]]
+    values = np.zeros((3, 4))
+    assert made(fill_a_corner, makes_views=True)(values) == 6
+    assert values.tolist() == [[0, 0, 0, 0], [0, 5, 5, 5], [0, 5, 5, 5]]
 
 
 def write_where_it_reads(values: ReadNumbers2) -> None:
