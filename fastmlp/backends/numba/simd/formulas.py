@@ -31,6 +31,22 @@ def _expm1_near_0(r: Lanes) -> Lanes:
     return r + r * r * p
 
 
+def _expm1_near_0_wide(r: Lanes) -> Lanes:
+    """See `fastmlp.elementary._expm1_near_0`: the same terms, even and odd powers side by side: half the chain."""
+    t = r * r
+    even = t * (1 / 479001600) + 1 / 3628800
+    even = even * t + 1 / 40320
+    even = even * t + 1 / 720
+    even = even * t + 1 / 24
+    even = even * t + 1 / 2
+    odd = t * (1 / 6227020800) + 1 / 39916800
+    odd = odd * t + 1 / 362880
+    odd = odd * t + 1 / 5040
+    odd = odd * t + 1 / 120
+    odd = odd * t + 1 / 6
+    return r + t * (odd * r + even)
+
+
 def _log_series(t: Lanes) -> Lanes:
     """See `fastmlp.elementary._log_series`; the first term left out, 2 t**5 / 11, is below 2**-27 of the sum."""
     p = t * (2 / 9) + 2 / 7
@@ -53,6 +69,14 @@ def _tanh(x: Any, own: dict[str, Any]) -> Any:
     z = x * x
     twice = x - x * (z * _polynomial(own["_TANH_S"], z) / _polynomial(own["_TANH_Q"], z))
     return twice / (twice * (twice * 0.25) + 1.0)
+
+
+def _exp(x: Any, own: dict[str, Any]) -> Any:
+    """See `fastmlp.elementary.exp`: here NaN goes through as it does through all arithmetic."""
+    low, high = own["_LOWEST_EXP"], own["_HIGHEST_EXP"]
+    x = where(x < low, low, x)
+    k, expm1_r = own["_reduce"](where(x > high, high, x))
+    return own["_scale"](1.0 + expm1_r, k)
 
 
 def _polynomial(coefficients: tuple[float, ...], z: Lanes) -> Lanes:
@@ -81,6 +105,7 @@ _FLOAT32 = {
 
 
 _FLOAT64 = {
+    "_expm1_near_0": _expm1_near_0_wide,
     "_TANH_REACH": 19.7,
     "_TANH_S": (
         *(0.08333333333333288, 0.0016120294653170102, 8.291067924346417e-06),
@@ -109,7 +134,7 @@ def formulas(dtype: str) -> SimpleNamespace:
         for name, function in _owned(module).items():
             names[name] = FunctionType(function.__code__, names, name, function.__defaults__)
     names |= _HELPERS | (_FLOAT32 if dtype == "float32" else _FLOAT64)
-    names["tanh"] = partial(_tanh, own=names)
+    names |= {"exp": partial(_exp, own=names), "tanh": partial(_tanh, own=names)}
     return SimpleNamespace(**names)
 
 
