@@ -158,7 +158,7 @@ def test_float32_is_not_computed_in_float64(processor: Processor) -> None:
 
 def test_a_tile_that_is_too_large_is_seen(processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice as many sums as there are registers."""
-    for name in ("_TILE_OF_16", "_TILE_OF_32"):
+    for name in ("_TILE_OF_16", "_TILE_OF_16_UNFUSED", "_TILE_OF_32"):
         tile = getattr(registers, name)
         monkeypatch.setattr(registers, name, registers.Tile(tile.vectors, dict.fromkeys(tile.rows, (16, 1))))
     assert any("stack" in line for line in complaints_of_products(planted(processor, *PRODUCTS), fuses=False))

@@ -54,3 +54,25 @@ def test_tiles_fit_their_registers(width: int, number: int) -> None:
         assert vectors * heights[0] + vectors + 1 <= number
         assert sorted(heights, reverse=True) == list(heights)
         assert heights[-1] == 1
+
+
+@pytest.mark.parametrize("width", [0, 16, 32, 64])
+@pytest.mark.parametrize("number", [16, 32])
+def test_no_panel_has_one_register_beside_wider_ones(width: int, number: int) -> None:
+    tile = Registers(width, number).tile
+    for vectors in range(1, 40):
+        panels = tile.panels(vectors)
+        assert sum(panels) == vectors
+        assert set(panels) <= set(tile.rows)
+        assert set(panels[:-2]) <= {tile.vectors}
+        assert len(panels) == 1 or panels[-1] > 1 or width == 0
+        assert len(panels) <= -(-vectors // tile.vectors)
+
+
+def test_panels_of_some_rows() -> None:
+    """25 registers are 100 numbers of float64 with AVX2, 200 with AVX-512."""
+    assert Registers(32, 16).tile.panels(25) == [2] * 11 + [3]
+    assert Registers(32, 16).tile.panels(8) == [2] * 4
+    assert Registers(64, 32).tile.panels(25) == [4] * 5 + [3, 2]
+    assert [Registers(64, 32).tile.panels(n) for n in (1, 5, 6, 7)] == [[1], [3, 2], [4, 2], [4, 3]]
+    assert Registers(0, 16).tile.panels(3) == [2, 1]

@@ -190,8 +190,8 @@ class Chunks:
         """Refresh the transposed copy, if any, of rows of a panel; `first` is a multiple of a register's lanes."""
         layout = self.layout
         for k in range(first, 0 if layer.is_narrow else stop, layout.lanes):
-            target = layer.transposed_panels[k // layout.panel_width]
-            t = layout.transposed + target.start + panel.column * target.row + k % layout.panel_width
+            target = next(each for each in layer.transposed_panels if k < each.column + each.width)
+            t = layout.transposed + target.start + panel.column * target.row + k - target.column
             w = layout.weights + panel.start + k * panel.row
             yield TRANSPOSE, w, panel.row, min(layout.lanes, stop - k), panel.vectors, t, target.row
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS
-from fastmlp.backends.numba.simd.registers import columns_at_most, lanes
+from fastmlp.backends.numba.simd.registers import columns_at_most, host, lanes
 from fastmlp.spec import NetworkSpec
 
 _SPREAD_BYTES = 512
@@ -80,10 +81,9 @@ def spread(row: int, dtype: str) -> int:
     return row + lanes(dtype) if n_bytes % _SPREAD_BYTES == 0 else row
 
 
-def panels_of(row: int, n_rows: int, width: int, n_lanes: int, start: int) -> list[Panel]:
+def panels_of(row: int, n_rows: int, n_lanes: int, start: int) -> list[Panel]:
     """Return the panels of a layer whose rows are so long, one behind the other."""
-    widths = [(column, min(width, row - column)) for column in range(0, row, width)]
-    return [Panel(column, own, own // n_lanes, start + column * n_rows, own) for column, own in widths]
+    return [Panel(column, own, own // n_lanes, start + column * n_rows, own) for column, own in _columns(row, n_lanes)]
 
 
 def is_narrow(spec: NetworkSpec, number: int) -> bool:
@@ -103,7 +103,14 @@ def has_columns(spec: NetworkSpec, number: int) -> bool:
     return number == spec.n_layers - 1 and is_narrow(spec, number)
 
 
-def narrow_panels(in_row: int, width: int, n_lanes: int, start: int) -> list[Panel]:
+def narrow_panels(in_row: int, n_lanes: int, start: int) -> list[Panel]:
     """Return those of a narrow layer, whose rows go through all of them."""
-    widths = [(column, min(width, in_row - column)) for column in range(0, in_row, width)]
-    return [Panel(column, own, own // n_lanes, start + column, in_row) for column, own in widths]
+    return [Panel(column, own, own // n_lanes, start + column, in_row) for column, own in _columns(in_row, n_lanes)]
+
+
+def _columns(row: int, n_lanes: int) -> Iterator[tuple[int, int]]:
+    """Yield the first column of each panel of a row, and its width."""
+    column = 0
+    for vectors in host().tile.panels(row // n_lanes):
+        yield column, vectors * n_lanes
+        column += vectors * n_lanes

@@ -129,7 +129,7 @@ class Layout:
         self._served: dict[int, bool] = {}  # what `serves` has answered: a fit asks again and again
         self._unit, self._size = ALIGNMENT // np.dtype(spec.dtype).itemsize, 0
         self.lanes = lanes(spec.dtype)
-        self.panel_width = host().tile.vectors * self.lanes
+        self.panel_width = host().tile.most_vectors * self.lanes  # at most
         self.stripe_rows, self.block_rows = _rows_at_once(spec, n_rows, training=training)
         if has_columns(spec, spec.n_layers - 1):  # no register of a column is of two stripes, or of two blocks
             self.stripe_rows, self.block_rows = (padded(n, spec.dtype) for n in (self.stripe_rows, self.block_rows))
@@ -174,7 +174,7 @@ class Layout:
         spec, layers, start, transposed = self.spec, [], 0, 0
         for number, ((fan_in, fan_out), name) in enumerate(zip(spec.shapes, spec.all_activations, strict=True)):
             row, in_row = padded(fan_out, spec.dtype), padded(fan_in, spec.dtype)
-            shape, narrow = (self.panel_width, self.lanes), is_narrow(spec, number)
+            narrow = is_narrow(spec, number)
             is_transposed = number >= self.first_transposed
             steps = spread(row, spec.dtype), 1
             if has_columns(spec, number):
@@ -182,10 +182,10 @@ class Layout:
             if number == 0 and self.is_in_place:
                 panels, transposed_panels = [], []
             elif narrow:
-                panels = transposed_panels = narrow_panels(in_row, *shape, start)
+                panels = transposed_panels = narrow_panels(in_row, self.lanes, start)
             else:
-                panels = panels_of(row, fan_in + 1, *shape, start)
-                transposed_panels = panels_of(in_row, row, *shape, transposed) if is_transposed else []
+                panels = panels_of(row, fan_in + 1, self.lanes, start)
+                transposed_panels = panels_of(in_row, row, self.lanes, transposed) if is_transposed else []
                 transposed += in_row * row if is_transposed else 0
             bias = start + fan_out * in_row if narrow else 0
             chunks = (_CHUNK_ROWS, False) if narrow else self._chunks_of(number, fan_in, len(panels))

@@ -95,7 +95,7 @@ class Tile:
     Attributes
     ----------
     vectors : int
-        The most vectors in a row: so wide are the panels in which weights are stored.
+        The vectors in a row of the panels in which weights are stored.
     rows : dict of int to tuple of int
         For each number of vectors, the heights of the kernels, in falling order down to 1. If the second is one less
         than the first, rows are shared out between these two where that leaves none over.
@@ -104,11 +104,31 @@ class Tile:
     vectors: int
     rows: dict[int, tuple[int, ...]]
 
+    @property
+    def most_vectors(self) -> int:
+        """The most vectors in a row."""
+        return max(self.rows)
+
+    def panels(self, vectors: int) -> list[int]:
+        """Return how many vectors each panel of a row of so many has.
+
+        None has one beside others that have more: for each product its tiles would read a number and a bit.
+        """
+        panels = [self.vectors] * (vectors // self.vectors)
+        if rest := vectors % self.vectors:
+            panels.append(rest)
+        if len(panels) > 1 and panels[-1] == 1:
+            last = self.vectors + 1
+            panels[-2:] = [last] if last <= self.most_vectors else [last - last // 2, last // 2]
+        return panels
+
 
 # 24 of 32 registers hold sums, or 12 of 16: the others the vectors of B and, where the processor cannot multiply with
 # a number in memory, one of A. With fewer sums than 8 the units would wait for one another's results.
 _TILE_OF_32 = Tile(4, {1: (8, 4, 2, 1), 2: (8, 4, 2, 1), 3: (8, 4, 2, 1), 4: (6, 4, 2, 1)})
-_TILE_OF_16 = Tile(2, {1: (8, 4, 2, 1), 2: (6, 5, 4, 2, 1)})
+_TILE_OF_16 = Tile(2, {1: (8, 4, 2, 1), 2: (6, 5, 4, 2, 1), 3: (4, 3, 2, 1)})
+# Without fused multiply-adds, which came with wider registers, a product takes one more.
+_TILE_OF_16_UNFUSED = Tile(2, _TILE_OF_16.rows | {3: (3, 2, 1)})
 _TILE_OF_SCALARS = Tile(2, {1: (4, 2, 1), 2: (4, 2, 1)})
 
 
@@ -137,7 +157,9 @@ class Registers:
         """The shape of tiles that fits them."""
         if self.width == _SCALAR:
             return _TILE_OF_SCALARS
-        return _TILE_OF_32 if self.number == _MANY else _TILE_OF_16
+        if self.number == _MANY:
+            return _TILE_OF_32
+        return _TILE_OF_16 if self.width > _FEATURES["sse2"] else _TILE_OF_16_UNFUSED
 
 
 @cache

@@ -29,6 +29,10 @@ class _Matrix:
     step: Any
     table: Any = None
 
+    def below(self, rows: int) -> _Matrix:
+        """Return what lies so many rows further down."""
+        return replace(self, head=lambda inner, row: self.head(inner, inner.add(row, rows))) if rows else self
+
     def of_tile(self, code: Code, first: Any, height: int) -> _Matrix:  # noqa: ARG002
         """Return what a tile reads: rows from one on, so many."""
         return replace(self, head=lambda inner, row: self.head(inner, code.add(first, row)))
@@ -96,8 +100,21 @@ def _rows(code: Code, vectors: int, m: Any, A: _Matrix | _Packed, operands: tupl
     b, b_row, init, init_row, c, c_row, k = operands
     for height, start, stop in _heights(code, code.tile.vectors if isinstance(A, _Packed) else vectors, m):
         with code.loop(stop, height, start) as i:
-            starts = code.at(init, code.mul(i, init_row)), init_row, code.at(c, code.mul(i, c_row)), c_row
-            _tile(code, height, vectors, A.of_tile(code, i, height), (b, b_row, *starts, k))
+            own = A.of_tile(code, i, height)
+            for first, rows in _parts(height, code.tile.rows[vectors][0]):
+                place = code.add(i, first)
+                starts = code.at(init, code.mul(place, init_row)), init_row, code.at(c, code.mul(place, c_row)), c_row
+                _tile(code, rows, vectors, own.below(first), (b, b_row, *starts, k))
+
+
+def _parts(height: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row, and how many there are, of each part of a tile that is packed higher than sums have room."""
+    n_parts = -(-height // most)
+    first = 0
+    for i in range(n_parts):
+        rows = -(-(height - first) // (n_parts - i))
+        yield first, rows
+        first += rows
 
 
 def _heights(code: Code, vectors: int, m: Any) -> Iterator[tuple[int, Any, Any]]:
