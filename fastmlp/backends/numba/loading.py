@@ -69,8 +69,8 @@ def load(objects: Sequence[bytes], symbol: str) -> Callable[..., int]:
 def engine_of(objects: Sequence[bytes]) -> Any:
     """Return LLVM's engine with some object files in it, and no others: no name of theirs is taken for another's."""
     _get_ready()
-    module = llvm.parse_assembly(_NEVER_CALLED)
-    engine = llvm.create_mcjit_compiler(module, llvm.Target.from_default_triple().create_target_machine())
+    module, target = llvm.parse_assembly(_NEVER_CALLED), llvm.Target.from_triple(llvm.get_process_triple())
+    engine = llvm.create_mcjit_compiler(module, target.create_target_machine(jit=True))
     for content in objects:
         engine.add_object_file(llvm.ObjectFileRef.from_data(content))
     engine.finalize_object()

@@ -321,8 +321,8 @@ def evaluate(
     """Run samples forward, a step at a time: write the outputs to the trainee's rows, or losses if there are Y.
 
     The samples are taken where they are, in order; `laying_out` says whether the weights must be laid out first.
-    Return False if some of the first layer's Z are not finite: all are if the samples and the weights are, unless a sum
-    overflows.
+    Return False if some of each row's first Z are not finite: they are if the sample and the weights are, unless a sum
+    overflows; if one of its numbers is not, none of them is, since not even zero times that is finite.
     """
     if laying_out != 0:
         pack(network.moves, pointer(network.flat), ahead(pointer(memory.values), network.parts[0]))

@@ -172,7 +172,7 @@ class Rows:
                 bias = layer.fan_in * layer.fan_out
                 yield OF_SPARSE_IN_PLACE, before + first, layer.fan_out, bias, z, layer.stride, n
             if not measuring and not layer.number:  # where X is finite but for an overflow, which the caller looks into
-                yield FINITE, z, n, layer.row, layer.stride
+                yield FINITE, z, n, layout.lanes, layer.stride  # a register: what is not finite is in every Z of a row
             if layer.is_softmax:
                 code = self._by_layout(SOFTMAX, SOFTMAX_COLUMNS)
                 yield code, z, a, n, layer.fan_out, self._step(layer), measuring
