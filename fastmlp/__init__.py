@@ -49,6 +49,7 @@ __all__ = [
 # What is imported when it is asked for, and from where: checking gradients takes longer to import than all else
 # together, and the estimators bring in scikit-learn, which is an extra.
 _LATER = {
+    "gradcheck": "gradcheck",
     "check_gradients": "gradcheck",
     "compare_backends": "gradcheck",
     "MLPClassifier": "estimators",
@@ -65,7 +66,8 @@ if not TYPE_CHECKING:  # or a checker would take any name for one of ours
             raise AttributeError(msg)
         from importlib import import_module  # noqa: PLC0415  or it would be one of our names
 
-        globals()[name] = getattr(import_module(f"fastmlp.{_LATER[name]}"), name)
+        module = import_module(f"fastmlp.{_LATER[name]}")
+        globals()[name] = getattr(module, name, module)
         return globals()[name]
 
 

@@ -140,7 +140,7 @@ class MLP:
     def _backend_for(self, n_samples: int, epochs: int = 0, batch_size: int = 32) -> Backend:
         if self._only is not None:
             return self._only
-        name = choose(self.backend, self.spec, Work(n_samples, epochs, batch_size)).name
+        name = choose(self.backend, self.spec, Work(n_samples, epochs, batch_size), strict=self.strict).name
         if name not in self._backends:
             self._backends[name] = make_backend(name, self.spec, strict=self.strict, threads=self.threads)
         if self.backend != AUTO:
@@ -460,7 +460,7 @@ class MLP:
             _check_count("epochs", epochs, 0),
             _check_count("batch_size", batch_size, 1),
         )
-        return f"This call takes {choose(self.backend, self.spec, work).reason}."
+        return f"This call takes {choose(self.backend, self.spec, work, strict=self.strict).reason}."
 
     def summary(self) -> str:
         """Return the network as a table: a line for each layer, and totals."""

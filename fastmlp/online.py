@@ -47,7 +47,6 @@ class OnlineLearner:
         takes_labels: bool,
         seed: int,
     ) -> None:
-        parameters.check_writable()
         self.optimizer, self.takes_labels = optimizer, takes_labels
         self._optimizer, self._powers = optimizer.over(_STEPS), (1.0, 1.0)
         labels, rows = np.zeros(1, np.int64), np.zeros((1, spec.n_outputs), spec.dtype)
@@ -88,6 +87,7 @@ class OnlineLearner:
 
         It is not finite, and nothing is changed, where the network has diverged. The backend is the same at all steps.
         """
+        self._run.parameters.check_writable()
         if self._learner is None:
             run = _with_states(self._run, backend.pack_state)
             learner = backend.learner(run)  # which may be interrupted, and begin again then
@@ -100,6 +100,13 @@ class OnlineLearner:
         loss = float(run.losses[self._done])
         self._done += math.isfinite(loss)
         return loss
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what is written to at each step as memory of its own: it may have been mapped, to be read alone."""
+        self.__dict__.update(state)
+        run = _with_states(self._run, np.array)
+        X, Y, losses, penalties = map(np.array, (run.X, run.Y, run.losses, run.penalties))
+        self._run = replace(run, X=X, Y=Y, losses=losses, penalties=penalties)
 
     def __getstate__(self) -> dict[str, Any]:
         run = _with_states(self._run, self._unpack)

@@ -67,5 +67,6 @@ def assert_is(value: Any, hint: Any, dtype: str, where: str) -> None:
         assert value.ndim == int(n_dimensions), where
         assert value.flags.c_contiguous, where
         assert value.flags.aligned, where
-        is_written = letter.islower() and not where.endswith(".flat")  # parameters only where the door has let them in
+        # Parameters are written to by training alone, which checks them at its door.
+        is_written = letter.islower() and not where.endswith(".flat")
         assert value.flags.writeable or not is_written, where

@@ -80,19 +80,19 @@ def use_all_as_another_user() -> dict[str, Any]:
     return use_all()
 
 
-def truncated(content: bytes) -> list[bytes]:
+def truncated(_name: str, content: bytes) -> list[bytes]:
     """Cut at the start, near it, in the middle, and at the last byte."""
     return [content[:n] for n in (0, 1, 3, 40, len(content) // 2, len(content) - 1)]
 
 
-def garbled(content: bytes) -> list[bytes]:
+def garbled(name: str, content: bytes) -> list[bytes]:
     """Something else altogether: noise, text, a pickle of something else, and that with a good checksum."""
     noise, other = np.random.default_rng(0).bytes(len(content)), pickle.dumps(("a", 1))
-    with_checksum = hashlib.sha256(other).digest() + other
+    with_checksum = hashlib.sha256(name.encode() + other).digest() + other
     return [noise, b"\x00" * len(content), b"<html>not found</html>", other, with_checksum, content + content]
 
 
-def flipped(content: bytes) -> list[bytes]:
+def flipped(_name: str, content: bytes) -> list[bytes]:
     """One bit changed, at places all over: in names, in numbers, in machine code."""
     places = np.linspace(0, len(content) - 1, 12).astype(int).tolist()
     return [content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :] for place in places]
@@ -103,7 +103,8 @@ def use_damaged() -> list[dict[str, Any]]:
     whole = {path: path.read_bytes() for path in store.cache_folder().iterdir()}
     answers = []
     for damage in (truncated, garbled, flipped):
-        damaged = [zip(whole, contents, strict=True) for contents in zip(*map(damage, whole.values()), strict=True)]
+        forms = [damage(path.name, content) for path, content in whole.items()]
+        damaged = [zip(whole, contents, strict=True) for contents in zip(*forms, strict=True)]
         for entries in damaged:
             for path, content in entries:
                 path.write_bytes(content)

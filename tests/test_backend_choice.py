@@ -104,6 +104,21 @@ def test_auto_takes_numba_where_loading_its_kernels_pays(
     assert f"the {chosen} backend" in MLP(layer_sizes).explain_backend(*work)
 
 
+@pytest.mark.usefixtures("_plain_environment")
+def test_strict_arithmetic_is_estimated_as_such() -> None:
+    """NumPy's takes ten times as long as its fast one, so that kernels pay sooner."""
+    work = (178, 50, 178)
+    assert "the numpy backend" in MLP((13, 100, 3)).explain_backend(*work)
+    assert "the numba backend" in MLP((13, 100, 3), strict=True).explain_backend(*work)
+
+
+@pytest.mark.usefixtures("_plain_environment")
+def test_auto_does_without_kernels_where_numba_may_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, chosen in (("0", "numba"), ("", "numba"), ("1", "numpy")):
+        monkeypatch.setenv("NUMBA_DISABLE_JIT", value)
+        assert f"the {chosen} backend" in network("auto").explain_backend(10**6, 100)
+
+
 @pytest.mark.parametrize("arguments", [{"n_samples": 0}, {"epochs": -1}, {"batch_size": 0}])
 def test_explain_backend_takes_sizes(arguments: dict[str, int]) -> None:
     ((name, value),) = arguments.items()

@@ -11,7 +11,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP
-from fastmlp.backends.numba import store, warming
+from fastmlp.backends.numba import entry, store, warming
 from tests import bounds, processes, small_kernels
 
 COMPILED = {"right": True, "loaded": 0, "compiled": 4, "warnings": []}
@@ -286,3 +289,62 @@ def test_a_folder_that_vanishes_is_made_again(folder: Path) -> None:
     shutil.rmtree(folder)
     assert use_kernels_in(folder) == COMPILED
     assert inner(folder).is_dir()
+
+
+# --- processes ---
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_forked_while_a_thread_loads_kernels_can_load_them_too() -> None:
+    assert processes.call(fork_while_the_lock_is_held) == 0
+
+
+def fork_while_the_lock_is_held() -> int:
+    """Return how a forked process ends that needs kernels, or -1 if it does not."""
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with entry._lock:
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        MLP((3, 4, 2), backend="numba", seed=0).predict(np.eye(3))
+        os._exit(0)
+    ended, status, deadline = 0, -1, time.monotonic() + 60.0
+    while not ended and time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    over.set()
+    thread.join()
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        return -1
+    return status
+
+
+@pytest.mark.parametrize("missing", ["before", "between"])
+def test_kernels_that_come_and_go_meanwhile_cost_nothing_but_time(folder: Path, missing: str) -> None:
+    """Other processes write and remove files at any time: each is looked at once."""
+    answer = processes.call(use_while_files_come_and_go, missing, FASTMLP_CACHE_DIR=str(folder))
+    assert answer == {"right": True, "loaded": 0, "compiled": 1, "warnings": []}
+
+
+def use_while_files_come_and_go(missing: str) -> dict[str, Any]:
+    """Use a kernel whose file is gone before it is looked for, or when it is to be read."""
+    own = next(path for path in store.cache_folder().iterdir() if path.name.endswith("halve-float64.kernel"))
+    if missing == "before":
+        own.unlink()
+    else:
+        genuine = store.check_owner
+
+        def check(folder: Path) -> None:
+            genuine(folder)
+            own.unlink(missing_ok=True)
+
+        store.check_owner = check
+    return small_kernels.use((small_kernels.halve, "float64"))

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -288,3 +289,21 @@ def test_parameters_that_are_read_only_answer_but_are_not_trained(backend: str, 
     train(twin)
     assert (twin.predict(X) != before).any()
     np.testing.assert_array_equal(net.predict(X), before)
+    twin.learn_one(X[0], Y[0])
+    twin.parameters.flat.flags.writeable = False  # it had been learning already
+    with pytest.raises(ValueError, match="read-only"):
+        twin.learn_one(X[0], Y[0])
+
+
+def test_a_network_that_was_learning_goes_on_from_mapped_memory(backend: str, tmp_path: Path) -> None:
+    """As joblib's workers get it: what is large is read-only, its optimizer's states and last sample, too."""
+    joblib = pytest.importorskip("joblib")
+    net = fastmlp.MLP((3, 4, 2), backend=backend, seed=0)
+    net.learn_one(X[0], Y[0], optimizer="adam")
+    joblib.dump(net, tmp_path / "net")
+    mapped = joblib.load(tmp_path / "net", mmap_mode="r")
+    with pytest.raises(ValueError, match=r"read-only, .* train a copy"):
+        mapped.learn_one(X[1], Y[1])
+    twin = copy.deepcopy(mapped)
+    assert [twin.learn_one(X[i], Y[i]) for i in (1, 2)] == [net.learn_one(X[i], Y[i]) for i in (1, 2)]
+    np.testing.assert_array_equal(twin.parameters.flat, net.parameters.flat)

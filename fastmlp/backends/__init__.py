@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 from fastmlp._names import check_name
 from fastmlp.backends.base import Backend
@@ -81,45 +82,56 @@ class Choice:
     reason: str
 
 
-# Seconds, measured with the benchmarks of this project on one core of a server and rounded to one
-# digit: only their order of magnitude enters the choice.
-_NUMPY_LAYER_STEP = 2e-5  # the calls that one layer makes in a training step
-_NUMPY_ACTIVATION = 4e-9  # what is done to an output of a layer for a sample, forward and back
-_NUMPY_MULTIPLY_ADD = 5e-11
-_NUMBA_STEP = 5e-7
-_NUMBA_ACTIVATION = 5e-10
-_NUMBA_MULTIPLY_ADD = 3e-11
-_NUMBA_START = 0.05  # loading kernels, once a process
+class _Costs(NamedTuple):
+    """Seconds of a backend: before the first step, a step, each layer's calls in it, an output, a multiply-add."""
+
+    start: float
+    step: float
+    layer: float
+    activation: float  # of a layer, for a sample, forward and back
+    multiply_add: float
 
 
-def choose(backend: str, spec: NetworkSpec, work: Work) -> Choice:
+# Measured with the benchmarks of this project on one core of a server and rounded to one digit: only their order of
+# magnitude enters the choice. What Numba begins with is loading kernels, once a process.
+_COSTS = {
+    ("numpy", False): _Costs(0.0, 0.0, 2e-5, 4e-9, 5e-11),
+    ("numba", False): _Costs(0.05, 5e-7, 0.0, 5e-10, 3e-11),
+    ("numpy", True): _Costs(0.0, 0.0, 2e-4, 4e-8, 1e-9),
+    ("numba", True): _Costs(0.05, 2e-6, 0.0, 1e-8, 1e-10),
+}
+_WITHOUT_COMPILING = "NUMBA_DISABLE_JIT"
+
+
+def choose(
+    backend: str, spec: NetworkSpec, work: Work, *, strict: bool, environment: Mapping[str, str] = os.environ
+) -> Choice:
     """Return the backend for a call: the one asked for, or, for "auto", the one that should end first.
 
     The choice depends on the size of the work alone, not on this machine's state: the same call takes the
     same backend wherever it runs. Loading kernels counts, whether or not this process has done it; compiling them, once
-    for all processes, does not.
+    for all processes, does not. (Where the environment forbids Numba to compile, there is nothing to choose.)
     """
     if backend != AUTO:
         return Choice(backend, f"the {backend} backend, because it was asked for")
     if not work.epochs:
         return Choice(_AUTO_DEFAULT, "the numpy backend, because a single call would not pay for loading kernels")
-    numpy, numba = _estimate(spec, work)
+    if environment.get(_WITHOUT_COMPILING, "0") not in {"", "0"}:
+        return Choice(_AUTO_DEFAULT, f"the numpy backend, because {_WITHOUT_COMPILING} is set")
+    numpy, numba = (_estimate(_COSTS[name, strict], spec, work) for name in ("numpy", "numba"))
     compared = f"{_duration(numpy)} with numpy against {_duration(numba)} with numba, loading its kernels included"
     name = "numba" if numba < numpy else "numpy"
     return Choice(name, f"the {name} backend, because this fit is an estimated {compared}")
 
 
-def _estimate(spec: NetworkSpec, work: Work) -> tuple[float, float]:
-    """Return the seconds that a fit should take with numpy and with numba."""
+def _estimate(costs: _Costs, spec: NetworkSpec, work: Work) -> float:
+    """Return the seconds that a fit should take."""
     steps = work.epochs * -(-work.n_samples // work.batch_size)
     rows = work.n_samples * work.epochs
     activations = sum(spec.layer_sizes[1:]) * rows
     multiply_adds = 3 * sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * rows
-    numpy = steps * spec.n_layers * _NUMPY_LAYER_STEP
-    numpy += activations * _NUMPY_ACTIVATION + multiply_adds * _NUMPY_MULTIPLY_ADD
-    numba = _NUMBA_START + steps * _NUMBA_STEP
-    numba += activations * _NUMBA_ACTIVATION + multiply_adds * _NUMBA_MULTIPLY_ADD
-    return numpy, numba
+    of_steps = costs.start + steps * (costs.step + spec.n_layers * costs.layer)
+    return of_steps + activations * costs.activation + multiply_adds * costs.multiply_add
 
 
 def _duration(seconds: float) -> str:

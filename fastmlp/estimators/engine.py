@@ -86,6 +86,6 @@ def check_shapes(name: str, given: Arrays, own: Arrays) -> None:
         raise ValueError(msg)
 
 
-def backend_for(backend: str, spec: NetworkSpec, work: Work) -> str:
+def backend_for(backend: str, spec: NetworkSpec, work: Work, *, strict: bool) -> str:
     """Return the name of the backend that a fit of this size takes."""
-    return choose(resolve(backend), spec, work).name
+    return choose(resolve(backend), spec, work, strict=strict).name

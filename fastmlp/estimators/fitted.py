@@ -37,7 +37,7 @@ class Fitted(Settings):
 
     def _engine_for(self, spec: NetworkSpec, work: Work) -> Engine:
         """Return an engine for a fit of this size, whose network has the coefficients."""
-        name = backend_for(self.backend, spec, work)
+        name = backend_for(self.backend, spec, work, strict=self.strict)
         engine: Engine | None = self.__dict__.get("_engine")
         if engine is None or not engine.serves(spec, name, strict=self.strict, threads=self.threads):
             engine = Engine(spec, name, strict=self.strict, threads=self.threads)

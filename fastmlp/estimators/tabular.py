@@ -260,12 +260,13 @@ class BaseTabularMLP(BaseEstimator):
         n_outputs, output, loss = self._outputs_for(train.y)
         sizes = (train.X.shape[1], *hidden, n_outputs)
         spec = NetworkSpec(sizes, activations, output, loss, self.dtype, input_scale=True)
+        work = Work(len(train.X), int(self.n_epochs), batch_size)
         net = MLP(
             sizes,
             activations,
             output,
             loss,
-            backend=backend_for(self.backend, spec, Work(len(train.X), int(self.n_epochs), batch_size)),
+            backend=backend_for(self.backend, spec, work, strict=False),
             dtype=self.dtype,
             threads=self.threads,
             seed=generator,

@@ -19,6 +19,16 @@ _OURS = "fastmlp.backends.numba."
 _lock = threading.RLock()
 
 
+def _renew_lock() -> None:
+    """In a process that was forked while a thread had it, nobody else would give it back."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 class Entry:
     """A kernel that Python calls, for each dtype.
 
@@ -46,7 +56,7 @@ class Entry:
         """Return the kernel for a dtype.
 
         Nothing is checked when it is called: all arguments must be what it says that it takes, arrays in C order. With
-        NUMBA_DISABLE_JIT it is Python, as its source has it.
+        NUMBA_DISABLE_JIT it is Python, as its source has it, which leaves do not run as.
         """
         return self._loaded.get(dtype) or self._load(dtype)
 
@@ -61,9 +71,9 @@ class Entry:
 
     def _compiled(self, dtype: str) -> Callable[..., int]:
         entry, symbol = store.entry_of(self.name, dtype), f"fastmlp_{self.name}_{dtype}"
-        leaves = [leaves_for(dtype)] if self._has_leaves and store.is_there(entry) else []
 
         def load(code: bytes) -> Callable[..., int]:
+            leaves = [leaves_for(dtype)] if self._has_leaves else []
             return loading.load([*leaves, code], symbol)
 
         function: Callable[..., int] | None = store.load(entry, load)
@@ -75,8 +85,7 @@ class Entry:
             if self._has_leaves:
                 from fastmlp.backends.numba.simd import library  # noqa: PLC0415
 
-                leaves = [leaves_for(dtype)]
-                library.load(dtype, *leaves)
+                library.load(dtype, leaves_for(dtype))
             code = compiler.entry_point(self._plain(), symbol, dtype, **self._traits)
         store.save(entry, code)
         return load(code)

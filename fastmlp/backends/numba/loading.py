@@ -20,6 +20,7 @@ PYTHON_CALLS = (
 )
 """What of Python's interface to C compiled functions may call."""
 
+_OBJECTS = (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # how object files begin that LLVM makes for processes: ELF, Mach-O
 _METH_FASTCALL = 0x80  # f(self, arguments, how many)
 
 
@@ -53,8 +54,10 @@ def load(objects: Sequence[bytes], symbol: str) -> Callable[..., int]:
     Raises
     ------
     LookupError
-        If there is none.
+        If there is none, or one is no object file.
     """
+    if any(not content.startswith(_OBJECTS) for content in objects):
+        raise LookupError("it is no object file")
     engine = engine_of(objects)
     address = engine.get_function_address(symbol)
     if not address:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,13 +49,20 @@ def cache_folder() -> Path:
     processor = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), host()
     settings = [os.environ.get(f"NUMBA_{name}", "") for name in _SETTINGS]
     digest = hashlib.sha256(f"{versions} {processor} {settings}".encode())
-    here, numba = Path(__file__).parent, find_spec("numba")  # it is not imported: a file has its version
+    here = Path(__file__).parent
     shared = [Path(str(module.__file__)) for module in (activations, dropout, elementary, losses, optimizers)]
-    if numba is not None and numba.origin:
-        shared.append(Path(numba.origin).with_name("_version.py"))
-    for path in sorted(here.rglob("*.py")) + shared:
+    for path in [*sorted(here.rglob("*.py")), *shared, *_numbas_version()]:
         digest.update(path.read_bytes())
     return _user_cache() / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _numbas_version() -> list[Path]:
+    """Return the file that has Numba's version, which is not imported for it."""
+    with suppress(ValueError):  # it was imported in a way of somebody's own
+        numba = find_spec("numba")
+        if numba is not None and numba.origin:
+            return [Path(numba.origin).with_name("_version.py")]
+    return []
 
 
 def _user_cache() -> Path:
@@ -154,31 +162,28 @@ def _made_folder() -> Path:
     return folder
 
 
-def is_there(entry: Entry) -> bool:
-    """Return whether there is such a file."""
-    try:
-        return (cache_folder() / entry.file).exists()
-    except (OSError, RuntimeError) as error:
-        _warn_unusable(error)
-    return False
-
-
 def load(entry: Entry, rebuild: Callable[[bytes], Loaded]) -> Loaded | None:
     """Return what is made of an entry's machine code, or None where there is none that can be used."""
-    if not is_there(entry):
-        return None
     try:
-        path = cache_folder() / entry.file
-        check_owner(path.parent)
-        found = rebuild(_checked(entry, path.read_bytes()))
+        content = _read(entry)
+    except FileNotFoundError:
+        return None
     except (OSError, RuntimeError) as error:
         _warn_unusable(error)
+        return None
+    try:
+        found = rebuild(_checked(entry, content))
     except (DamagedError, LookupError) as error:
         _warn_once("damaged", f"a damaged entry of the kernel cache is compiled again ({error!r})")
-    else:
-        journal[entry] = False
-        return found
-    return None
+        return None
+    journal[entry] = False
+    return found
+
+
+def _read(entry: Entry) -> bytes:
+    path = cache_folder() / entry.file
+    check_owner(path.parent)
+    return path.read_bytes()
 
 
 def save(entry: Entry, body: bytes) -> None:
@@ -190,7 +195,7 @@ def save(entry: Entry, body: bytes) -> None:
         _warn_unusable(error)
 
 
-_REMEDY = f"set {ENVIRONMENT} to a folder that is yours alone"
+_REMEDY = f"set {ENVIRONMENT} to a folder that is yours alone, or FASTMLP_BACKEND to numpy"
 
 
 def _checked(entry: Entry, content: bytes) -> bytes:

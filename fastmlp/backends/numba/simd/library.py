@@ -39,9 +39,10 @@ def load(dtype: str, code: bytes) -> None:
     """
     if dtype in _in_use:
         return
-    engine = _in_use[dtype] = engine_of([code])
+    engine = engine_of([code])
     for leaf in LEAVES.values():
         llvm.add_symbol(leaf.symbol(dtype), engine.get_function_address(leaf.symbol(dtype)))
+    _in_use[dtype] = engine
 
 
 def compiled(dtype: str) -> bytes:

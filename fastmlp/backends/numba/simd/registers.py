@@ -85,9 +85,6 @@ class Kind:
         return f"v{self.lanes}f{self.bits}"
 
 
-_FORMATS = {"float32": (32, 23), "float64": (64, 52)}
-
-
 @dataclass(frozen=True)
 class Tile:
     """The shape of a micro-kernel: rows for each number of vectors in a row.
