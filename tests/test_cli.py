@@ -386,21 +386,35 @@ def test_without_the_extra_it_says_what_to_install() -> None:
         assert done.stderr.count("\n") == 1
 
 
+in_either_way = pytest.mark.parametrize("unbuffered", ["", "1"])
+"""With what Python writes held back for a while, as is usual, and not: the environment of a test may say either."""
+
+
+@in_either_way
 @pytest.mark.parametrize("words", [("info",), ("--help",), ("check", "--hidden", "2", "--backend", "numpy")])
-def test_a_broken_pipe_is_141_and_silent(words: Sequence[str]) -> None:
+def test_a_broken_pipe_is_141_and_silent(words: Sequence[str], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
-        done = subprocess.run([*COMMAND, *words], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [*COMMAND, *words],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_nobody_reading_the_progress_is_141(table: Path) -> None:
+@in_either_way
+def test_nobody_reading_the_progress_is_141(table: Path, unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     words = ("train", str(table), "--target", "y", *SMALL)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with os.fdopen(writing, "w") as pipe:
-        done = subprocess.run([*COMMAND, *words], stdout=subprocess.PIPE, stderr=pipe, check=False)
+        done = subprocess.run([*COMMAND, *words], env=environment, stdout=subprocess.PIPE, stderr=pipe, check=False)
     assert done.returncode == 141
 
 

@@ -57,6 +57,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _broken_pipe() -> int:
-    """Keep the interpreter's last flush from failing once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Keep the interpreter's last flush from failing once more: what is left goes nowhere."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return BROKEN_PIPE
