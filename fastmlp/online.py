@@ -101,13 +101,6 @@ class OnlineLearner:
         self._done += math.isfinite(loss)
         return loss
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what is written to at each step as memory of its own: it may have been mapped, to be read alone."""
-        self.__dict__.update(state)
-        run = _with_states(self._run, np.array)
-        X, Y, losses, penalties = map(np.array, (run.X, run.Y, run.losses, run.penalties))
-        self._run = replace(run, X=X, Y=Y, losses=losses, penalties=penalties)
-
     def __getstate__(self) -> dict[str, Any]:
         run = _with_states(self._run, self._unpack)
         return self.__dict__ | {"_run": run, "_unpack": _as_they_are, "_learner": None}  # like a network's backends

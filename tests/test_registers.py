@@ -8,7 +8,7 @@ from __future__ import annotations
 import llvmlite.binding as llvm
 import pytest
 
-from fastmlp.backends.numba.simd import registers
+from fastmlp.backends.numba.simd import registers, tiles
 from fastmlp.backends.numba.simd.registers import Registers
 from tests import narrow, processes
 from tests.test_conformance import report
@@ -76,3 +76,9 @@ def test_panels_of_some_rows() -> None:
     assert Registers(64, 32).tile.panels(25) == [4] * 5 + [3, 2]
     assert [Registers(64, 32).tile.panels(n) for n in (1, 5, 6, 7)] == [[1], [3, 2], [4, 2], [4, 3]]
     assert Registers(0, 16).tile.panels(3) == [2, 1]
+
+
+def test_a_tile_that_is_packed_too_high_is_done_in_even_parts() -> None:
+    """Each row once: where a gradient is added to what is there, twice would be too often."""
+    parts = {height: list(tiles._parts(height, 4)) for height in (1, 4, 5, 6)}
+    assert parts == {1: [(0, 1)], 4: [(0, 4)], 5: [(0, 3), (3, 2)], 6: [(0, 3), (3, 3)]}
