@@ -9,20 +9,20 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from fastmlp.backends.numba.entry import Entry
+from fastmlp.backends.numba.entry import EntryPoint
 
 _DTYPES = {"d": "float64", "q": "int64", "h": "int32"}
-_load = Entry._load
+_load = EntryPoint._load
 
 
-def load(entry: Entry, dtype: str) -> Callable[..., int]:
-    """Do what `Entry._load` does; calls of what it returns are looked at first."""
+def load(entry: EntryPoint, dtype: str) -> Callable[..., int]:
+    """Do what `EntryPoint._load` does; calls of what it returns are looked at first."""
     if dtype not in entry._loaded:
         entry._loaded[dtype] = checked(entry, dtype, _load(entry, dtype))
     return entry._loaded[dtype]
 
 
-def checked(entry: Entry, dtype: str, function: Callable[..., int]) -> Callable[..., int]:
+def checked(entry: EntryPoint, dtype: str, function: Callable[..., int]) -> Callable[..., int]:
     """Return a function that raises AssertionError where it is called with something else than it takes."""
     source = getattr(import_module(entry._module), entry._function)
 

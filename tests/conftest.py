@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp.backends.numba.entry import Entry
+from fastmlp.backends.numba.entry import EntryPoint
 from tests import checked_calls
 
 hypothesis.settings.register_profile(
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _calls_are_looked_at() -> Iterator[None]:
     """See what kernels are called with, in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Entry, "_load", checked_calls.load)
+        patch.setattr(EntryPoint, "_load", checked_calls.load)
         yield
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastmlp.backends.numba import store
 from fastmlp.backends.numba.calls import Numbers1
-from fastmlp.backends.numba.entry import Entry
+from fastmlp.backends.numba.entry import EntryPoint
 
 
 def halve(values: Numbers1) -> None:
@@ -33,9 +33,9 @@ def double(values: Numbers1) -> None:
 FACTORS = {halve: 0.5, double: 2.0}
 
 
-def entry_of(function: Any, *, kind: str = "kernels", module: str = __name__) -> Entry:
+def entry_of(function: Any, *, kind: str = "kernels", module: str = __name__) -> EntryPoint:
     """Return the entry point of a function."""
-    return Entry(module, function.__name__, kind=kind, keeps_lock=False, makes_views=False)
+    return EntryPoint(module, function.__name__, kind=kind, keeps_lock=False, makes_views=False)
 
 
 def use(*wanted: tuple[Any, str]) -> dict[str, Any]:

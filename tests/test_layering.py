@@ -16,7 +16,7 @@ PACKAGE = Path(fastmlp.__file__).parent
 
 ORDER = (
     # words, arithmetic, and what stands alone
-    *("_names", "_text", "errors", "interrupts", "elementary", "dropout", "datasets"),
+    *("_environment", "_names", "_text", "errors", "interrupts", "elementary", "dropout", "datasets"),
     # tables of functions
     *("activations", "losses", "schedules", "groups", "optimizers", "per_layer", "metrics"),
     # a network, without arithmetic

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple
 
+from fastmlp._environment import NO_COMPILING, may_compile
 from fastmlp._names import check_name
 from fastmlp.backends.base import Backend
 from fastmlp.spec import NetworkSpec
@@ -100,12 +101,9 @@ _COSTS = {
     ("numpy", True): _Costs(0.0, 0.0, 2e-4, 4e-8, 1e-9),
     ("numba", True): _Costs(0.05, 2e-6, 0.0, 1e-8, 1e-10),
 }
-_WITHOUT_COMPILING = "NUMBA_DISABLE_JIT"
 
 
-def choose(
-    backend: str, spec: NetworkSpec, work: Work, *, strict: bool, environment: Mapping[str, str] = os.environ
-) -> Choice:
+def choose(backend: str, spec: NetworkSpec, work: Work, *, strict: bool) -> Choice:
     """Return the backend for a call: the one asked for, or, for "auto", the one that should end first.
 
     The choice depends on the size of the work alone, not on this machine's state: the same call takes the
@@ -116,8 +114,8 @@ def choose(
         return Choice(backend, f"the {backend} backend, because it was asked for")
     if not work.epochs:
         return Choice(_AUTO_DEFAULT, "the numpy backend, because a single call would not pay for loading kernels")
-    if environment.get(_WITHOUT_COMPILING, "0") not in {"", "0"}:
-        return Choice(_AUTO_DEFAULT, f"the numpy backend, because {_WITHOUT_COMPILING} is set")
+    if not may_compile():
+        return Choice(_AUTO_DEFAULT, f"the numpy backend, because {NO_COMPILING} is set")
     numpy, numba = (_estimate(_COSTS[name, strict], spec, work) for name in ("numpy", "numba"))
     compared = f"{_duration(numpy)} with numpy against {_duration(numba)} with numba, loading its kernels included"
     name = "numba" if numba < numpy else "numpy"

@@ -1,6 +1,6 @@
 """What the kernels of both modes are handed: data, a run's steps, and what a run writes.
 
-What it is made of is said in full, since nothing looks at it any more when a kernel is called (`entry.Entry`).
+What it is made of is said in full, since nothing looks at it any more when a kernel is called (`entry.EntryPoint`).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from fastmlp._environment import may_compile
 from fastmlp.backends.numba import loading, notice, store
 
 LEAVES = "leaves"
@@ -29,7 +30,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-class Entry:
+class EntryPoint:
     """A kernel that Python calls, for each dtype.
 
     Parameters
@@ -63,7 +64,7 @@ class Entry:
     def _load(self, dtype: str) -> Callable[..., int]:
         with _lock:
             if dtype not in self._loaded:
-                self._loaded[dtype] = self._plain() if _is_plain() else self._compiled(dtype)
+                self._loaded[dtype] = self._compiled(dtype) if may_compile() else self._plain()
             return self._loaded[dtype]
 
     def _plain(self) -> Any:
@@ -89,10 +90,6 @@ class Entry:
             code = compiler.entry_point(self._plain(), symbol, dtype, **self._traits)
         store.save(entry, code)
         return load(code)
-
-
-def _is_plain() -> bool:
-    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in {"", "0"}
 
 
 _leaves: dict[str, bytes] = {}

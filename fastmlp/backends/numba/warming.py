@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from fastmlp.backends.numba import store
-from fastmlp.backends.numba.entry import LEAVES, Entry
+from fastmlp.backends.numba.entry import LEAVES, EntryPoint
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def kernels(*, strict: bool) -> tuple[str, ...]:
     return own if strict else (LEAVES, *own)
 
 
-def _entries(*, strict: bool) -> tuple[Entry, ...]:
+def _entries(*, strict: bool) -> tuple[EntryPoint, ...]:
     if strict:
         from fastmlp.backends.numba.strict import entries as strict_entries  # noqa: PLC0415  not with the others
 
