@@ -150,13 +150,23 @@ class Optimizer(ABC):
 
     def numbers(self, groups: ParameterGroups, rates: NDArray[np.float64], powers: Powers) -> Numbers:
         """Return what a run of steps with these rates gets, group by group."""
-        decay = np.empty((rates.size, len(groups.factors)))
-        rows, after = [], powers
-        for i, factors in enumerate(groups.factors):
-            own, after = self.coefficients(rates * factors.rate, powers)
-            rows.append(own * _multiples(self.rule, factors.multiplier))
-            decay[:, i] = self.decay(rates * factors.rate)
-        return Numbers(np.ascontiguousarray(np.concatenate(rows, axis=1)), decay, after)
+        rows, decays, after = [], [], powers
+        for factors in groups.factors:
+            own_rates = rates if factors.rate == 1.0 else rates * factors.rate
+            own, after = self.coefficients(own_rates, powers)
+            own = self._shaped("coefficients", own, (rates.size, N_COEFFICIENTS))
+            rows.append(own if factors.multiplier == 1.0 else own * _multiples(self.rule, factors.multiplier))
+            decays.append(self._shaped("decay", self.decay(own_rates), (rates.size,))[:, None])
+        return Numbers(_side_by_side(rows), _side_by_side(decays), after)
+
+    def _shaped(self, method: str, values: object, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return what a method computed, in C order: backends read it without another look."""
+        array = np.ascontiguousarray(values, np.float64)
+        if array.shape != shape:
+            name = f"{type(self).__name__}.{method}"
+            msg = f"{name} returned an array of shape {array.shape}; expected {shape}, a row for each rate"
+            raise ValueError(msg)
+        return array
 
     def _check(self, **bounds: tuple[float, float]) -> None:
         """Raise unless each named field is a number in [low, high), or above 0 where low is negative zero."""
@@ -176,10 +186,16 @@ _POSITIVE = (np.finfo(np.float64).tiny, math.inf)
 
 
 def _rows(n_steps: int, *columns: Any) -> Coefficients:
-    rows = np.zeros((n_steps, N_COEFFICIENTS))
+    rows = np.empty((n_steps, N_COEFFICIENTS))
     for i, column in enumerate(columns):
         rows[:, i] = column
+    rows[:, len(columns) :] = 0.0
     return rows
+
+
+def _side_by_side(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return arrays of as many rows as one; mostly there is but one, and it is not copied."""
+    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 
 def _multiples(rule: str, multiplier: float) -> NDArray[np.float64]:
@@ -189,10 +205,22 @@ def _multiples(rule: str, multiplier: float) -> NDArray[np.float64]:
 
 
 def _running_product(start: float, factor: float, n_steps: int) -> NDArray[np.float64]:
-    """Return start * factor, start * factor**2, ...: one rounding after the other, as a loop would."""
-    factors = np.full(n_steps + 1, factor)
-    factors[0] = start
-    return np.multiply.accumulate(factors)[1:]
+    """Return start * factor, start * factor**2, ...: one rounding after the other, as a loop would.
+
+    A product too small to be seen beside 1 is 0, and so are all after it: they only ever are taken from 1.
+    """
+    products, n_seen = np.zeros(n_steps), 0
+    if start > 0.0 and factor > 0.0:
+        n_seen = min(n_steps, 2 + max(0, int(math.log(_UNSEEN / start) / math.log(factor))))
+    seen = products[:n_seen]
+    seen[...] = factor
+    seen[:1] *= start
+    np.multiply.accumulate(seen, out=seen)
+    seen[seen < _UNSEEN] = 0.0
+    return products
+
+
+_UNSEEN = 2.0**-60
 
 
 @dataclass(frozen=True)

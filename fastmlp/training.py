@@ -102,6 +102,7 @@ class _Training:
         self.steps_of_passes = {1: self.steps}  # the last number of passes that made a run, beside one
         self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
         self.backup = net.parameters.flat.copy()
+        self.last_run: Run | None = None  # whose memory is the next one's but one: between, it is not the system's
         self.chunk = 1
         self.is_whole = True  # False while a step is half done, and for good where it went wrong
 
@@ -190,6 +191,7 @@ class _Training:
             return []
         self._note(n_epochs, n_steps, powers)
         self.is_whole = True
+        self.last_run = run
         losses = run.losses.reshape(n_epochs, -1) * self.steps.totals
         means = [sum_in_order(own) / self.steps.total for own in losses]
         return list(zip(means, rates.reshape(n_epochs, -1)[:, -1].tolist(), strict=True))

@@ -193,6 +193,26 @@ def test_decay_shrinks_weights_and_leaves_biases(backend: str) -> None:
     assert (net.biases[0] == 1.0).all()
 
 
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.5), (0.5, 0.0)])
+@pytest.mark.parametrize("pieces", [(1500,), (1, 399, 1100), (700, 800)])
+def test_corrections_are_those_of_a_loop_however_long_it_is(
+    betas: tuple[float, float], pieces: tuple[int, ...]
+) -> None:
+    """Bit for bit; where a power of beta no longer counts, it is none, so that it never becomes a denormal number."""
+    optimizer, powers, rows = Adam(0.25, *betas), (1.0, 1.0), []
+    for n in pieces:
+        own, powers = optimizer.coefficients(np.full(n, 0.25), powers)
+        rows.append(own)
+    power1 = power2 = 1.0
+    for row in np.concatenate(rows):
+        power1, power2 = power1 * betas[0], power2 * betas[1]
+        correction = np.sqrt(1.0 - power2)
+        assert row[0] == 0.25 * correction / (1.0 - power1)
+        assert row[1] == 1e-8 * correction
+    assert powers[0] == 0.0  # of 1500 steps
+    assert powers[1] in {0.0, power2}
+
+
 # --- an optimizer of one's own ---
 
 
@@ -219,6 +239,22 @@ def dampened(at: Textbook) -> Update:
 def test_an_optimizer_of_ones_own_runs_on_every_backend(backend: str, dtype: str) -> None:
     optimizer = Dampened(0.1)
     assert not disagreements(network(backend, dtype, strict=False), optimizer, dampened, [0.1] * STEPS)
+
+
+class Short(Dampened):
+    """One whose rows do not go with the steps."""
+
+    def coefficients(self, rates: np.ndarray, powers: tuple[float, float]) -> tuple[np.ndarray, tuple[float, float]]:
+        """Return one row."""
+        return super().coefficients(rates[:1], powers)
+
+
+def test_rows_that_do_not_go_with_the_steps_are_refused(backend: str) -> None:
+    net = network(backend, "float64", strict=False)
+    before = net.parameters.flat.copy()
+    with pytest.raises(ValueError, match=r"Short.coefficients returned an array of shape \(1, 6\); expected \(7, 6\)"):
+        net.fit(X, Y, optimizer=Short(0.1), batch_size=1)
+    assert np.array_equal(net.parameters.flat, before)
 
 
 def test_optimizer_is_abstract() -> None:
