@@ -11,6 +11,7 @@ import itertools
 import mmap
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,8 @@ SPECS: tuple[tuple[tuple[int, ...], str, str, str, bool], ...] = (
     ((8, 16, 64, 3), "elu", "exp", "poisson", True),
     ((71, 5, 2), "relu", "identity", "mse", False),  # inputs that are long, and so read where they are
     ((53, 34, 2), "relu", "identity", "mse", False),
+    ((9, 2, 1), "tanh", "identity", "mse", False),  # and others of which a layer fits in a register
+    ((3, 2, 2), "gelu", "softmax", "cross_entropy", False),
 )
 PACKINGS = {"where it pays": (), "everywhere": (("_PANELS_WORTH_PACKING", 1), ("_BYTES_WORTH_PACKING", 0))}
 N = 19
@@ -133,9 +136,11 @@ def results(spec: NetworkSpec, place: Place) -> str:
     for rule, row in RULES.items():
         flat = [np.zeros(spec.n_params if i < row.n_states else 0, spec.dtype) for i in range(2)]
         states = [place(backend.pack_state(state)) for state in flat]
-        run = run_of(spec, rule, (parameters(), *states), (X, Y, weights), place)
-        assert backend.train(run, 0, 3) == 3
-        found += [run.parameters.flat, *map(backend.unpack_state, run.states), run.losses]
+        for own_spec, sizes in ((spec, (7, 7, N - 14)), (replace(spec, l2=0.0, dropout=0.0), (1,) * N)):
+            trainer = backend if own_spec is spec else FastBackend(own_spec, threads=1)
+            run = run_of(own_spec, rule, (parameters(), *map(place, states)), (X, Y, weights), place, sizes)
+            assert trainer.train(run, 0, len(sizes)) == len(sizes)
+            found += [run.parameters.flat, *map(backend.unpack_state, run.states), run.losses]
     if not spec.input_scale:
         found += of_compressed(backend, own, Batch(X * (X > 0), Y, weights, float(N), spec.l2), place)
     assert all(np.isfinite(array).all() for array in found)
@@ -149,20 +154,22 @@ def of_compressed(backend: FastBackend, own: Parameters, batch: Batch, place: Pl
     return [np.array(losses), gradient.flat, backend.input_gradient(own, batch), backend.predict(own, batch.X)]
 
 
-def run_of(spec: NetworkSpec, rule: str, trained: tuple[Any, Any, Any], data: Any, place: Place) -> Run:
-    """Return three steps over all samples, the last one smaller."""
-    starts, stops = np.array([0, 7, 14]), np.array([7, 14, N])
-    coefficients = np.full((3, N_COEFFICIENTS), 2.0**-6)
+def run_of(
+    spec: NetworkSpec, rule: str, trained: tuple[Any, Any, Any], data: Any, place: Place, sizes: tuple[int, ...]
+) -> Run:
+    """Return steps of so many samples each."""
+    stops, n = np.cumsum(sizes), len(sizes)
+    starts = stops - sizes
     numbers = {
         "order": np.arange(N)[::-1].copy(),
         "starts": starts,
         "stops": stops,
         "totals": (stops - starts).astype(float),
-        "coefficients": coefficients,
-        "decay": np.full((3, 1), 0.01),
-        "l2": np.full(3, spec.l2),
-        "losses": np.zeros(3),
-        "penalties": np.zeros(3),
+        "coefficients": np.full((n, N_COEFFICIENTS), 2.0**-6),
+        "decay": np.full((n, 1), 0.01 if spec.l2 else 0.0),
+        "l2": np.full(n, spec.l2),
+        "losses": np.zeros(n),
+        "penalties": np.zeros(n),
     }
     placed: dict[str, Any] = {name: place(array) for name, array in numbers.items()}
     X, Y, w = data
@@ -200,9 +207,9 @@ def compute_with_a_bug(bug: str) -> str:
     return "it survived"
 
 
-def _replace(name: str, change: Callable[[Leaf, Code, Any], None]) -> None:
+def _replace(name: str, change: Callable[[Leaf, Code, Any], Any]) -> None:
     genuine = LEAVES[name]
-    LEAVES[name] = Leaf(name, genuine.arguments, "", lambda code, *given: change(genuine, code, given))
+    LEAVES[name] = Leaf(name, genuine.arguments, genuine.returns, lambda code, *given: change(genuine, code, given))
 
 
 def _copy_one_more(genuine: Leaf, code: Code, given: Any) -> None:
@@ -235,10 +242,14 @@ def _copy_longer_rows(genuine: Leaf, code: Code, given: Any) -> None:
     genuine.body(code, x, x_row, out, out_row, rows, code.add(n, 1))
 
 
-def _whole_registers(_: Leaf, code: Code, given: Any) -> None:
-    """Read the last register of a row of weights without a mask."""
+def _whole_registers(genuine: Leaf, code: Code, given: Any) -> Any:
+    """Read the last register of a row without a mask."""
+    with_a_mask = Code.load_some
     Code.load_some = lambda self, pointer, offset, there: self.load(pointer, offset)  # type: ignore[method-assign]  # noqa: ARG005
-    _ROW_PRODUCT.body(code, *given)
+    try:
+        return genuine.body(code, *given)
+    finally:
+        Code.load_some = with_a_mask  # type: ignore[method-assign]
 
 
 def _too_little_memory() -> None:
@@ -252,7 +263,6 @@ def _too_little_memory() -> None:
     layout.Layout.__init__ = shortened  # type: ignore[method-assign]
 
 
-_ROW_PRODUCT = LEAVES["row_product"]
 _BUGS: dict[str, Callable[[], None]] = {
     "copy reads one more": lambda: _replace("copy", _copy_one_more),
     "copy reads one before": lambda: _replace("copy", _copy_one_before),
@@ -260,6 +270,7 @@ _BUGS: dict[str, Callable[[], None]] = {
     "rows that are gathered are one longer": lambda: _replace("gather_rows", _gather_one_more),
     "rows that are copied are one longer": lambda: _replace("copy_rows", _copy_longer_rows),
     "a row of weights is read in whole registers": lambda: _replace("row_product", _whole_registers),
+    "targets are read in whole registers": lambda: _replace("row_gradient", _whole_registers),
     "too little memory": _too_little_memory,
 }
 BUGS = tuple(_BUGS)

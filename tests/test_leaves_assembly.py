@@ -19,7 +19,7 @@ from tests.assembly import PROCESSORS, PRODUCTS, TILES, Processor
 
 MEETING = "fastmlp_meet"
 YIELDS = {"sched_yield", "_sched_yield", "sched_yield@PLT"}
-SUM_IN_DOUBLE = {f"fastmlp_{name}_float32" for name in ("measure", "measure_columns", "sum_of_squares")}
+SUM_IN_DOUBLE = {f"fastmlp_{name}_float32" for name in ("measure", "measure_columns", "row_gradient", "sum_of_squares")}
 """The leaves of float32 that may compute in float64. Others read coefficients and shares, which are rounded at once."""
 
 

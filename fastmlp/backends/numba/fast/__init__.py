@@ -233,8 +233,8 @@ class FastBackend:
         samples = samples_of(self.spec, run.X, run.Y, run.weights)
         trainee = Trainee(self._nothing, *run.states, self._nothing)
         key = (self.spec.dropout > 0, run.seed, run.first_step)
-        sizes = run.stops - run.starts
-        n_entries = _most_entries(samples.starts, int(sizes.max(initial=1)))
+        sizes = _sizes_of(run)
+        n_entries = _most_entries(samples.starts, int(sizes.max()))
         return (samples, steps_of(run), trainee), key, sizes, n_entries
 
     def _train(
@@ -306,7 +306,15 @@ class FastBackend:
         return room
 
 
+def _sizes_of(run: Run) -> Indices:
+    """Return the sizes of a run's batches: one, if they are all as large."""
+    sizes = run.stops - run.starts
+    return sizes[:1] if sizes.min() == sizes.max() else sizes
+
+
 def _most_entries(starts: Indices, n_rows: int) -> int:
     """Return how many entries so many rows have at most; none, where samples are not compressed."""
+    if not starts.size:
+        return 0
     counts = np.diff(starts)
     return int(counts.sum() if n_rows >= counts.size else np.partition(counts, -n_rows)[-n_rows:].sum())

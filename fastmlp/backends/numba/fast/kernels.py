@@ -36,6 +36,7 @@ from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import outputs, passes
 from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots, spread
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
+from fastmlp.backends.numba.simd.row_gradient import row_gradient
 from fastmlp.backends.numba.simd.sparse import sparse_gradient, sparse_product, sparse_products_in_place
 from fastmlp.backends.numba.simd.threads import meet
 from fastmlp.backends.numba.simd.tiles import (
@@ -66,6 +67,7 @@ _PACK, _PACK_INPUTS, _OF_PACKED = codes.PACK, codes.PACK_INPUTS, codes.OF_PACKED
 _SUMS_OF_ROWS, _SPREAD = codes.SUMS_OF_ROWS, codes.SPREAD
 _OF_SPARSE, _TURN, _OVER_SPARSE = codes.OF_SPARSE, codes.TURN, codes.OVER_SPARSE
 _OF_SPARSE_IN_PLACE = codes.OF_SPARSE_IN_PLACE
+_ROW_GRADIENT, _UPDATE_ALL = codes.ROW_GRADIENT, codes.UPDATE_ALL
 _WIDTH = codes.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
@@ -88,9 +90,9 @@ def perform(  # noqa: PLR0915  one branch a call
     """
     row, n_threads = how
     rule, values, shares, X = span[2], pointer(memory.values), pointer(memory.shares), pointer(samples.X)
-    n_in, finite = samples.X.shape[1], True
+    n_in, finite, last_entry = samples.X.shape[1], True, network.entries.size - 1
     for number in range(span[0], span[1]):
-        call = ahead(pointer(network.table), (network.entries[number] if row < 0 else row) * _WIDTH)
+        call = ahead(pointer(network.table), (network.entries[min(number, last_entry)] if row < 0 else row) * _WIDTH)
         inputs = ahead(X, steps.starts[number] * n_in)
         coefficients = ahead(pointer(steps.coefficients), number * steps.coefficients.shape[1])
         decays = steps.decay[number]
@@ -259,6 +261,22 @@ def perform(  # noqa: PLR0915  one branch a call
                     row_start = i * call[5]
                     x, out = ahead(values, call[1] + row_start), ahead(values, call[3] + row_start)
                     passes.multiply(x, ahead(values, call[2]), out, call[6])
+            elif code == _ROW_GRADIENT:
+                loss += row_gradient(
+                    *(X, pointer(samples.Y), pointer(samples.labels), pointer(samples.weights), values),
+                    *(ahead(call, _WIDTH), _WIDTH, steps.order[steps.starts[number]], n_in),
+                    *(samples.labels.size, samples.weights.size, steps.totals[number] * network.divisor),
+                )
+                if not np.isfinite(loss):
+                    steps.losses[number] = loss
+                    return number, False
+                call = ahead(call, call[1] * _WIDTH)
+            elif code == _UPDATE_ALL:
+                if l2 == 0.0 and decays[call[5]] == 0.0:
+                    w, g = ahead(values, call[1]), ahead(values, call[2])
+                    s, t = ahead(pointer(trainee.s), call[3]), ahead(pointer(trainee.t), call[3])
+                    passes.update(w, g, s, t, call[4], ahead(coefficients, call[5] * _N_COEFFICIENTS), 0.0, 0.0, rule)
+                    call = ahead(call, call[6] * _WIDTH)
             else:
                 steps.losses[number] = loss
                 break

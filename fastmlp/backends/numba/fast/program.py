@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp.backends.numba.fast import single_row
 from fastmlp.backends.numba.fast.chunks import Chunks
 from fastmlp.backends.numba.fast.codes import CHECK, END, HAND_OUT, MEET, TARGETS, TURN, WIDTH, Call
 from fastmlp.backends.numba.fast.layout import Layout
@@ -53,6 +54,8 @@ class Writer:
 
     def step(self, n: int, *, learning: bool, thread: int, n_threads: int) -> list[Call]:
         """Return one thread's program for a batch of n rows: a step, or with `learning` False its gradient alone."""
+        if n == 1 and learning and self.layout.is_one_register_wide and not self._rows.dropping:
+            return single_row.step(self.layout, self._chunks)
         size, chunks = self.layout.block_rows, self._chunks
         calls: list[Call] = []
         for first in range(0, n, size):

@@ -152,6 +152,13 @@ class Code:
         own = ir.Constant(integers, list(range(self.kind.lanes)))
         return Choice(self.builder, self.kind, self.builder.icmp_signed("<", own, limit))
 
+    def lane_is(self, n: Any) -> Choice:
+        """Return whether a lane's number is n."""
+        integers = ir.VectorType(INT, self.kind.lanes)
+        own = ir.Constant(integers, list(range(self.kind.lanes)))
+        wanted = splat(self.builder, integers, self.whole(n))
+        return Choice(self.builder, self.kind, self.builder.icmp_signed("==", own, wanted))
+
 
 Body = Callable[..., Any]
 

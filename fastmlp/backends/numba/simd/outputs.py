@@ -26,7 +26,8 @@ from fastmlp.losses import LOSSES
 # ---- losses and the output's delta
 
 
-def _each_loss(write: Callable[[str, bool], None]) -> Cases:
+def each_loss(write: Callable[[str, bool], None]) -> Cases:
+    """Return a case for each loss, and one for each with its natural link, which `write` writes."""
     cases: Cases = {}
     for name, row in LOSSES.items():
         if row.link is not None:
@@ -48,7 +49,7 @@ def measure(
     total = _nothing(code)
 
     def write(name: str, linked: bool) -> None:
-        value, slope = _formulas(code, name, linked=linked)
+        value, slope = formulas_of(code, name, linked=linked)
         with code.loop(rows) as i:
             share = splat(code.builder, wide(code), code.scalar(shares, i))
             with code.loop(width, code.kind.lanes) as j:
@@ -58,7 +59,7 @@ def measure(
                 add_product(code, total, losses.value, share)
                 code.store(slope(*numbers[1:]), delta, at)
 
-    code.switch(case, _each_loss(write))
+    code.switch(case, each_loss(write))
     return sum_wide(code, code.builder.load(total))
 
 
@@ -70,7 +71,7 @@ def measure_columns(
     total = _nothing(code)
 
     def write(name: str, linked: bool) -> None:
-        value, slope = _formulas(code, name, linked=linked)
+        value, slope = formulas_of(code, name, linked=linked)
         with code.loop(rows, code.kind.lanes) as i:
             share, is_row = _wide_shares(code, shares, i), code.below(code.sub(rows, i))
             with code.loop(size) as j:
@@ -79,7 +80,7 @@ def measure_columns(
                 add_product(code, total, where(is_row, value(*numbers), 0.0).value, share)
                 code.store(slope(*numbers[1:]), delta, at)
 
-    code.switch(case, _each_loss(write))
+    code.switch(case, each_loss(write))
     return sum_wide(code, code.builder.load(total))
 
 
@@ -88,7 +89,7 @@ def _nothing(code: Code) -> Any:
     return cgutils.alloca_once_value(code.builder, ir.Constant(wide(code), [0.0] * code.kind.lanes))
 
 
-def _formulas(code: Code, name: str, *, linked: bool) -> tuple[Any, Any]:
+def formulas_of(code: Code, name: str, *, linked: bool) -> tuple[Any, Any]:
     """Return a loss and its slope, for registers."""
     row = LOSSES[name]
     if linked:
