@@ -194,8 +194,8 @@ def _rows(n_steps: int, *columns: Any) -> Coefficients:
 
 
 def _side_by_side(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return arrays of as many rows as one; mostly there is but one, and it is not copied."""
-    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+    """Return arrays of as many rows as one, in C order; mostly there is but one, and it is not copied."""
+    return np.ascontiguousarray(columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1))
 
 
 def _multiples(rule: str, multiplier: float) -> NDArray[np.float64]:

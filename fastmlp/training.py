@@ -102,7 +102,7 @@ class _Training:
         self.steps_of_passes = {1: self.steps}  # the last number of passes that made a run, beside one
         self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
         self.backup = net.parameters.flat.copy()
-        self.last_run: Run | None = None  # whose memory is the next one's but one: between, it is not the system's
+        self.last_run: Run | None = None  # until the next is there: freed sooner, its memory goes to the system
         self.chunk = 1
         self.is_whole = True  # False while a step is half done, and for good where it went wrong
 

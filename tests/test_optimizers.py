@@ -213,6 +213,18 @@ def test_corrections_are_those_of_a_loop_however_long_it_is(
     assert powers[1] in {0.0, power2}
 
 
+def test_powers_do_not_depend_on_where_a_run_is_cut() -> None:
+    """Around the step from which a power of beta is none, too."""
+    optimizer, powers, alone = Adam(0.25, 0.9, 0.5), (1.0, 1.0), []
+    for _ in range(500):
+        _, powers = optimizer.coefficients(np.full(1, 0.25), powers)
+        alone.append(powers)
+    together = [optimizer.coefficients(np.full(n, 0.25), (1.0, 1.0))[1] for n in range(1, 501)]
+    assert together == alone
+    assert [powers[0] > 0.0 for powers in alone] == sorted((powers[0] > 0.0 for powers in alone), reverse=True)
+    assert alone[-1] == (0.0, 0.0)
+
+
 # --- an optimizer of one's own ---
 
 

@@ -152,10 +152,10 @@ class Layout:
         self.zeros = self._reserve(self.panel_width)
         self.numbers = self._reserve(self.layers[-1].row)
         self.y = self._reserve(self.layers[-1].size(self.block_rows))
-        own = training and not is_sparse and not self.is_scaled
-        self.is_one_register_wide = own and all(layer.row == self.lanes for layer in self.layers)
-        adds_up = training and n_rows > self.block_rows
-        self.keeps_gradient = keeps_gradient or adds_up or self.is_one_register_wide
+        is_plain = training and not is_sparse and not self.is_scaled
+        self.takes_single_rows = is_plain and all(layer.row == self.lanes for layer in self.layers)  # see `single_row`
+        adds_up = training and n_rows > self.block_rows  # the gradients of blocks
+        self.keeps_gradient = keeps_gradient or adds_up or self.takes_single_rows
         self.gradient = self._reserve(self.part_size if self.keeps_gradient else 0)
         self.scale_gradient = self.gradient + self.input_scale if self.keeps_gradient else self._reserve(n_scale)
         self.scratch = self._reserve(n_threads * self.chunk_size if training else 0)

@@ -54,7 +54,7 @@ class Writer:
 
     def step(self, n: int, *, learning: bool, thread: int, n_threads: int) -> list[Call]:
         """Return one thread's program for a batch of n rows: a step, or with `learning` False its gradient alone."""
-        if n == 1 and learning and self.layout.is_one_register_wide and not self._rows.dropping:
+        if n == 1 and learning and self.layout.takes_single_rows and not self._rows.dropping:
             return single_row.step(self.layout, self._chunks)
         size, chunks = self.layout.block_rows, self._chunks
         calls: list[Call] = []
