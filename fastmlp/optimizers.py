@@ -210,7 +210,7 @@ def _running_product(start: float, factor: float, n_steps: int) -> NDArray[np.fl
     A product too small to be seen beside 1 is 0, and so are all after it: they only ever are taken from 1.
     """
     products, n_seen = np.zeros(n_steps), 0
-    if start > 0.0 and factor > 0.0:
+    if start > 0.0 and factor > 0.0:  # two more than that, lest a logarithm is off
         n_seen = min(n_steps, 2 + max(0, int(math.log(_UNSEEN / start) / math.log(factor))))
     seen = products[:n_seen]
     seen[...] = factor
