@@ -9,6 +9,7 @@ from fastmlp.backends.numba.fast import moving
 from fastmlp.backends.numba.jit import exact
 from fastmlp.backends.numba.simd import dots as narrow
 from fastmlp.backends.numba.simd import library, outputs, passes, sparse, tiles
+from fastmlp.backends.numba.simd import softmax_loss as one_pass
 from fastmlp.backends.numba.simd.leaf import ahead, pointer
 
 
@@ -180,6 +181,14 @@ def measure(z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, size: int, 
     """Return the loss of rows of which the first `size` numbers count, and write its slopes."""
     (rows, width), own = z.shape, pointer(shares)
     return outputs.measure(pointer(z), pointer(a), pointer(y), pointer(delta), pointer(p), own, rows, size, width, case)
+
+
+@exact
+def softmax_loss(z: Any, a: Any, y: Any, delta: Any, p: Any, shares: Any, sizes: Any, case: int) -> float:
+    """Return the loss of softmax of rows, and write its deltas; `sizes` are rows, what of each counts, and width."""
+    (rows, size, width), own = sizes, pointer(shares)
+    arrays = pointer(z), pointer(a), pointer(y), pointer(delta), pointer(p)
+    return one_pass.softmax_loss(*arrays, own, rows, size, width, case)
 
 
 @exact

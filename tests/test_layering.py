@@ -32,7 +32,7 @@ ORDER = (
     *("backends.numba.simd.lanes", "backends.numba.simd.leaf"),
     *("backends.numba.simd.formulas", "backends.numba.simd.tiles", "backends.numba.simd.dots"),
     *("backends.numba.simd.passes", "backends.numba.simd.outputs", "backends.numba.simd.threads"),
-    *("backends.numba.simd.sparse", "backends.numba.simd.row_gradient"),
+    *("backends.numba.simd.sparse", "backends.numba.simd.row_gradient", "backends.numba.simd.softmax_loss"),
     *("backends.numba.simd.library", "backends.numba.simd.__init__"),
     *("backends.numba.entry", "backends.numba.overloads"),
     *("backends.numba.strict.layout", "backends.numba.strict.products", "backends.numba.strict.elementwise"),

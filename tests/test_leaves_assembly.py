@@ -19,7 +19,8 @@ from tests.assembly import PROCESSORS, PRODUCTS, TILES, Processor
 
 MEETING = "fastmlp_meet"
 YIELDS = {"sched_yield", "_sched_yield", "sched_yield@PLT"}
-SUM_IN_DOUBLE = {f"fastmlp_{name}_float32" for name in ("measure", "measure_columns", "row_gradient", "sum_of_squares")}
+_SUMS = ("measure", "measure_columns", "softmax_loss", "row_gradient", "sum_of_squares")
+SUM_IN_DOUBLE = {f"fastmlp_{name}_float32" for name in _SUMS}
 """The leaves of float32 that may compute in float64. Others read coefficients and shares, which are rounded at once."""
 
 

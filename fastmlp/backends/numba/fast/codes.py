@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # Offsets are in `Memory.values` unless said otherwise.
-_codes: Any = map(np.int64, range(42))
+_codes: Any = map(np.int64, range(43))
 (
     END,  # ends a program
     PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
@@ -50,6 +50,7 @@ _codes: Any = map(np.int64, range(42))
     OVER_SPARSE,  # first feature, b, b_row, init, init_row, c, c_row, m, vectors
     MULTIPLY_ROWS,  # rows, factors, out, number of rows, row, size
     ROW_GRADIENT,  # how many rows behind it are no calls, but what `simd.row_gradient` reads
+    SOFTMAX_LOSS,  # as MEASURE, but a is not there yet, and delta gets the samples' shares
     UPDATE_ALL,  # w, g, place in both states, n, group, how many calls behind it do the same where l2 or decay is not 0
 ) = _codes
 WIDTH = 13

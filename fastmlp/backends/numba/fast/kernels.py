@@ -37,6 +37,7 @@ from fastmlp.backends.numba.simd import outputs, passes
 from fastmlp.backends.numba.simd.dots import dots, dots_to_columns, row_dots, spread
 from fastmlp.backends.numba.simd.leaf import ahead, lanes_of, pointer
 from fastmlp.backends.numba.simd.row_gradient import row_gradient
+from fastmlp.backends.numba.simd.softmax_loss import softmax_loss
 from fastmlp.backends.numba.simd.sparse import sparse_gradient, sparse_product, sparse_products_in_place
 from fastmlp.backends.numba.simd.threads import meet
 from fastmlp.backends.numba.simd.tiles import (
@@ -67,7 +68,7 @@ _PACK, _PACK_INPUTS, _OF_PACKED = codes.PACK, codes.PACK_INPUTS, codes.OF_PACKED
 _SUMS_OF_ROWS, _SPREAD = codes.SUMS_OF_ROWS, codes.SPREAD
 _OF_SPARSE, _TURN, _OVER_SPARSE = codes.OF_SPARSE, codes.TURN, codes.OVER_SPARSE
 _OF_SPARSE_IN_PLACE = codes.OF_SPARSE_IN_PLACE
-_ROW_GRADIENT, _UPDATE_ALL = codes.ROW_GRADIENT, codes.UPDATE_ALL
+_ROW_GRADIENT, _UPDATE_ALL, _SOFTMAX_LOSS = codes.ROW_GRADIENT, codes.UPDATE_ALL, codes.SOFTMAX_LOSS
 _WIDTH = codes.WIDTH
 _N_COEFFICIENTS: Any = np.int64(N_COEFFICIENTS)
 # Of Python's integers, Numba compiles a function anew for each value.
@@ -174,7 +175,7 @@ def perform(  # noqa: PLR0915  one branch a call
                 else:
                     gather_targets(call, samples, steps, number, values)
                 gather_shares(call, network, samples, steps, number, shares)
-            elif code in (_MEASURE, _MEASURE_COLUMNS):
+            elif code in (_MEASURE, _MEASURE_COLUMNS, _SOFTMAX_LOSS):
                 z, a, y, delta = (
                     ahead(values, call[1]),
                     ahead(values, call[2]),
@@ -182,7 +183,9 @@ def perform(  # noqa: PLR0915  one branch a call
                     ahead(values, call[4]),
                 )
                 p, own = ahead(values, call[11]), ahead(shares, call[5])
-                if code == _MEASURE:
+                if code == _SOFTMAX_LOSS:
+                    own_loss = softmax_loss(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
+                elif code == _MEASURE:
                     own_loss = outputs.measure(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])
                 else:
                     own_loss = outputs.measure_columns(z, a, y, delta, p, own, call[6], call[7], call[8], call[9])

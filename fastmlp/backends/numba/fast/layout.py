@@ -139,6 +139,9 @@ class Layout:
             float(np.array(1 / (1 - spec.dropout), spec.dtype)),
         )
         self.loss_case, self.is_linked = loss_case(LOSS_CODES[spec.loss], int(spec.is_linked)), int(spec.is_linked)
+        is_in_columns = has_columns(spec, spec.n_layers - 1)
+        # whether softmax, the loss and the outputs' deltas are one pass
+        self.has_softmax_loss = training and spec.is_linked and spec.output_activation == SOFTMAX and not is_in_columns
         self.is_scaled = spec.input_scale
         self.first_transposed = 0 if has_inputs or self.is_scaled else 1  # whose layer has a delta below it
         self.layers, n_weights, n_transposed = self._make_layers()
@@ -229,7 +232,8 @@ class Layout:
 
     def _place_rows(self, layer: Layer) -> None:
         """Reserve what every row has of a layer; Z is apart where the derivative, the loss, or softmax needs it."""
-        size, is_last = layer.size(self.block_rows), layer is self.layers[-1]
+        is_last = layer is self.layers[-1]
+        size = layer.size(padded(self.block_rows, self.spec.dtype) if is_last else self.block_rows)
         layer.a = layer.z = layer.dropped = self._reserve(size)
         if (is_last and not layer.is_identity) or self.spec.all_activations[layer.number] in _NEEDS_Z:
             layer.z = self._reserve(size)
@@ -261,6 +265,8 @@ class Layout:
         """Of how many rows stripes are made."""
         if self.layers[-1].is_in_columns:
             return self.lanes
+        if self.has_softmax_loss:
+            return max(_EVEN_ROWS, self.lanes)
         return _EVEN_ROWS if self.stripe_rows % _EVEN_ROWS == 0 else 1
 
     def memory(self) -> Memory:
@@ -360,7 +366,7 @@ def _rows_at_once(spec: NetworkSpec, n_rows: int, *, training: bool) -> tuple[in
     numbers = sum(2 * padded(size, spec.dtype) for size in spec.layer_sizes[1:])
     row_bytes = numbers * np.dtype(spec.dtype).itemsize
     unit = 24  # whole tiles of 4, 6 and 8 rows
-    if has_columns(spec, spec.n_layers - 1):
+    if has_columns(spec, spec.n_layers - 1) or spec.output_activation == SOFTMAX:
         unit = math.lcm(unit, lanes(spec.dtype))  # and of a column's registers
     stripe = max(unit, min(192, _STRIPE_BYTES // row_bytes // unit * unit))
     if sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * np.dtype(spec.dtype).itemsize > _HEAVY_BYTES:

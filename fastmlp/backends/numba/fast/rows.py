@@ -32,6 +32,7 @@ from fastmlp.backends.numba.fast.codes import (
     SOFTMAX_COLUMNS,
     SOFTMAX_DELTA,
     SOFTMAX_DELTA_COLUMNS,
+    SOFTMAX_LOSS,
     SPREAD,
     TARGETS,
     Call,
@@ -63,8 +64,19 @@ class Rows:
             yield PLACES, before + first, n, first
         yield TARGETS, before + first, n, y, last.stride, last.column, first
         yield from self.forward(first, n, before)
+        yield self.measure(first, n, stripe, last.delta + first * last.stride)
+        if not layout.has_softmax_loss:
+            yield from self._last_delta(first, n, y)
+        for layer, below in zip(layout.layers[:0:-1], layout.layers[-2::-1], strict=True):
+            for own_first, rows in self._at_once(layer, below, first, n):
+                yield from self._back(layer, below, own_first, rows)
+        if layout.is_scaled:
+            yield from self._slopes_of_scale(first, n)
+
+    def _last_delta(self, first: int, n: int, y: int) -> Iterator[Call]:
+        """Make the last layer's deltas of the slopes of the loss."""
+        layout, last = self.layout, self.layout.layers[-1]
         z, a, delta = (part + first * last.stride for part in (last.z, last.a, last.delta))
-        yield self.measure(first, n, stripe, delta)
         if last.is_softmax and last.is_in_columns:
             yield SOFTMAX_DELTA_COLUMNS, a, y, delta, n, last.fan_out, last.column, layout.is_linked
         elif last.is_softmax:
@@ -73,11 +85,6 @@ class Rows:
             for start, size in self._runs_of_rows(last, n):
                 yield DERIVATIVE, z + start, a + start, delta + start, size, last.activation
         yield self._by_layout(SCALE, SCALE_COLUMNS), delta, first, n, last.fan_out, self._step(last)
-        for layer, below in zip(layout.layers[:0:-1], layout.layers[-2::-1], strict=True):
-            for own_first, rows in self._at_once(layer, below, first, n):
-                yield from self._back(layer, below, own_first, rows)
-        if layout.is_scaled:
-            yield from self._slopes_of_scale(first, n)
 
     def _at_once(self, layer: Layer, below: Layer, first: int, n: int) -> Iterator[tuple[int, int]]:
         """Yield the first, and the number, of those of n rows whose deltas go back through a layer together.
@@ -99,10 +106,10 @@ class Rows:
         yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
 
     def measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
-        """Return the call that sums up the losses of n rows, as those of a stripe, and writes their slopes."""
+        """Return the call that sums up the losses of n rows, as a stripe's, and writes their slopes or deltas."""
         layout, last = self.layout, self.layout.layers[-1]
         z, a, y = (part + first * last.stride for part in (last.z, last.a, layout.y))
-        code = self._by_layout(MEASURE, MEASURE_COLUMNS)
+        code = SOFTMAX_LOSS if layout.has_softmax_loss else self._by_layout(MEASURE, MEASURE_COLUMNS)
         rows = (first, n, last.fan_out, self._step(last))
         return code, z, a, y, slopes, *rows, layout.loss_case, stripe, layout.numbers
 
@@ -173,6 +180,8 @@ class Rows:
                 yield OF_SPARSE_IN_PLACE, before + first, layer.fan_out, bias, z, layer.stride, n
             if not measuring and not layer.number:  # where X is finite but for an overflow, which the caller looks into
                 yield FINITE, z, n, layout.lanes, layer.stride  # a register: what is not finite is in every Z of a row
+            if layer.is_softmax and layout.has_softmax_loss:
+                continue  # it comes with the loss, and nothing comes behind it
             if layer.is_softmax:
                 code = self._by_layout(SOFTMAX, SOFTMAX_COLUMNS)
                 yield code, z, a, n, layer.fan_out, self._step(layer), measuring

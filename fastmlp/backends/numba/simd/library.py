@@ -11,7 +11,7 @@ from numba.core.registry import cpu_target
 
 from fastmlp.backends.numba.compiler import machine_code
 from fastmlp.backends.numba.loading import engine_of
-from fastmlp.backends.numba.simd import dots, outputs, passes, row_gradient, sparse, threads, tiles  # noqa: F401  they define leaves
+from fastmlp.backends.numba.simd import dots, outputs, passes, row_gradient, softmax_loss, sparse, threads, tiles  # noqa: F401  they define leaves
 from fastmlp.backends.numba.simd.leaf import LEAVES
 from fastmlp.backends.numba.simd.registers import Registers, host
 

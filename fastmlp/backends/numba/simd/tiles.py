@@ -301,7 +301,7 @@ def _row_block(code: Code, operands: tuple[Any, ...], column: Any, vectors: int,
 # ---- a layer's weights again, transposed, for delta @ W.T
 
 
-def _transposed(rows: list[Lanes]) -> list[Lanes]:
+def transposed(rows: list[Lanes]) -> list[Lanes]:
     """Transpose a square block of registers: exchange ever larger parts of pairs of rows."""
     n, step = len(rows), 1
     while step < n:
@@ -330,5 +330,5 @@ def transpose(code: Code, w: Any, w_row: Any, m: Any, vectors: Any, t: Any, t_ro
             row = code.load(w, code.add(code.mul(code.least(i, last), w_row), column))
             is_there = code.builder.icmp_signed("<", code.whole(i), m)
             rows.append(code.lanes(code.builder.select(is_there, row.value, code.lanes(0.0).value)))
-        for i, row in enumerate(_transposed(rows)):
+        for i, row in enumerate(transposed(rows)):
             code.store(row, t, code.mul(code.add(code.mul(j, lanes), i), t_row))
