@@ -23,8 +23,18 @@ def panel_product(A: Any, places: Any, B: Any, init: Any, C: Any, sizes: Any) ->
     """Write C = init + A B; `places` are A's first place and strides, `sizes` the others', then k, m and vectors."""
     first, a_row, a_column = places
     b_row, init_row, c_row, k, m, vectors = sizes
-    a, b = ahead(pointer(A), first), pointer(B)
-    tiles.panel_product(a, a_row, a_column, b, b_row, pointer(init), init_row, pointer(C), c_row, k, m, vectors)
+    a, b, c = ahead(pointer(A), first), pointer(B), pointer(C)
+    tiles.panel_product(a, a_row, a_column, b, b_row, pointer(init), init_row, c, c_row, k, m, vectors, 0, c)
+
+
+@exact
+def ended_product(A: Any, places: Any, B: Any, init: Any, C: Any, sizes: Any, ending: int, gate: Any) -> None:
+    """Write the same, with an ending, and a gate where C is."""
+    first, a_row, a_column = places
+    b_row, init_row, c_row, k, m, vectors = sizes
+    a, b, start, c = ahead(pointer(A), first), pointer(B), pointer(init), pointer(C)
+    own_gate = pointer(gate)
+    tiles.panel_product(a, a_row, a_column, b, b_row, start, init_row, c, c_row, k, m, vectors, ending, own_gate)
 
 
 @exact

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from fastmlp import dropout
+from fastmlp.activations import ACTIVATIONS
+from fastmlp.backends.numba import calls
 from fastmlp.backends.numba.simd import dots, tiles
 from fastmlp.backends.numba.simd.registers import host
 from tests import bounds, leaf_calls
@@ -77,6 +79,25 @@ def test_panel_products_are_exact(dtype: str, vectors: int) -> None:
     heights = range(1, 2 * max(TILE.rows[vectors]) + 4)
     found = [line for m in heights for k in (1, 2, 3, 7) for line in product_errors(dtype, vectors, m, k)]
     assert not found
+
+
+@both_dtypes
+@pytest.mark.parametrize("vectors", TILE.rows)
+@pytest.mark.parametrize("name", calls.WITH_PRODUCTS)
+def test_products_end_in_activations_and_their_derivatives(dtype: str, vectors: int, name: str) -> None:
+    """To the bit as two passes have it; and the gate, which is where C is, is not read beyond its rows."""
+    width, number, row = vectors * lanes_of(dtype), calls.ACTIVATION_CODES[name], ACTIVATIONS[name]
+    for m, k in itertools.product(range(1, 2 * max(TILE.rows[vectors]) + 4), (1, 3)):
+        generator, c_row = np.random.default_rng((m, k)), width + 3
+        A, B, init, gate = (whole(generator, dtype, *shape) for shape in ((m, k), (k, width), (m, width), (m, width)))
+        A[0, 0] = np.nan
+        Z = (init + A @ B).astype(np.float64)
+        products, sizes = (spread(A, k), (0, k, 1), spread(B, width), spread(init, width)), (width, width, c_row)
+        slope = row.derivative(gate.astype(np.float64), gate.astype(np.float64))
+        for ending, expected in ((0, Z), (number, row.forward(Z)), (-number, Z * slope + 0.0)):
+            C = np.full(m * c_row, np.nan, dtype)
+            leaf_calls.ended_product(*products, C, (*sizes, k, m, vectors), ending, spread(gate, c_row)[: -3 or None])
+            assert np.array_equal(C, spread(expected.astype(dtype), c_row), equal_nan=True), (m, k, ending)
 
 
 @both_dtypes

@@ -20,6 +20,8 @@ ACTIVATION_CODES = {name: code for code, name in enumerate((*ACTIVATIONS, SOFTMA
 LOSS_CODES = {name: code for code, name in enumerate(LOSSES)}
 RULE_CODES = {name: code for code, name in enumerate(RULES)}
 NO_UPDATE = -1
+WITH_PRODUCTS = ("relu",)
+"""Activations that cost so little beside a product that its tiles do them on their way out, and their derivatives."""
 
 # Arrays, in C order: what they hold, "v" for numbers of the network's dtype, "d" float64, "q" int64 and "h" int32, a
 # capital where kernels only read them; and how many dimensions they have.

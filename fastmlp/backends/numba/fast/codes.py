@@ -10,7 +10,7 @@ import numpy as np
 _codes: Any = map(np.int64, range(43))
 (
     END,  # ends a program
-    PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors
+    PRODUCT,  # a, a_row, a_column, b, b_row, init, init_row, c, c_row, k, m, vectors, and maybe ending, gate
     FROM_INPUTS,  # the same, but a counts from where the caller's inputs begin
     ACTIVATE,  # z, a, n, activation
     DERIVATIVE,  # z, a, delta, n, activation
@@ -20,8 +20,8 @@ _codes: Any = map(np.int64, range(43))
     SCALE,  # delta, first row, rows, size, width
     MULTIPLY,  # x, y, out, n
     DROP,  # factors, rows, size, width, layer, first row of the batch
-    OF_ROWS,  # a as in FROM_INPUTS, place of the first row, b, b_row, init, init_row, c, c_row, k, m, vectors
-    OVER_ROWS,  # the same
+    OF_ROWS,  # a as in FROM_INPUTS, place of the first row, b, b_row, init, init_row, c, c_row, k, m, vectors, ending
+    OVER_ROWS,  # the same without an ending
     DOTS,  # a, a_row, w, w_row, init, c, c_row, k, m, columns
     PLACES,  # first row of the batch, rows, first row of the block
     TARGETS,  # first row of the batch, rows, y, y_row, y_column, first row of the block
@@ -53,6 +53,6 @@ _codes: Any = map(np.int64, range(43))
     SOFTMAX_LOSS,  # as MEASURE, but a is not there yet, and delta gets the samples' shares
     UPDATE_ALL,  # w, g, place in both states, n, group, how many calls behind it do the same where l2 or decay is not 0
 ) = _codes
-WIDTH = 13
+WIDTH = 15
 
 Call = tuple[Any, ...]  # one of them and its arguments

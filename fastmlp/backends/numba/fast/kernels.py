@@ -116,12 +116,16 @@ def perform(  # noqa: PLR0915  one branch a call
                     call[10],
                     call[11],
                     call[12],
+                    call[13],
+                    ahead(values, call[14]),
                 )
             elif code in (_OF_ROWS, _OVER_ROWS):
                 a, places = ahead(X, call[1]), ahead(pointer(memory.places), call[2])
                 b, init, c = ahead(values, call[3]), ahead(values, call[5]), ahead(values, call[7])
                 if code == _OF_ROWS:
-                    product_of_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
+                    product_of_rows(
+                        a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11], call[12]
+                    )
                 else:
                     product_over_rows(a, places, b, call[4], init, call[6], c, call[8], call[9], call[10], call[11])
             elif code == _OF_PACKED:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastmlp.activations import ACTIVATIONS
+from fastmlp.backends.numba.calls import ACTIVATION_CODES, WITH_PRODUCTS
 from fastmlp.backends.numba.simd.registers import columns_at_most, host, lanes
 from fastmlp.spec import NetworkSpec
 
 _SPREAD_BYTES = 512
+_WITH_PRODUCTS = tuple(ACTIVATION_CODES[name] for name in WITH_PRODUCTS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Layer:
     dropped: int = 0
     factors: int = 0
     delta: int = 0
+
+    @property
+    def comes_with_product(self) -> bool:
+        """Whether a product that writes Z can write the activation in its place, and so with the derivative."""
+        return self.activation in _WITH_PRODUCTS and self.z == self.a
 
     @property
     def is_in_columns(self) -> bool:

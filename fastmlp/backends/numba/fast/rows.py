@@ -99,10 +99,13 @@ class Rows:
     def _back(self, layer: Layer, below: Layer, first: int, n: int) -> Iterator[Call]:
         """Take the deltas of n rows from a layer to the one below."""
         start = first * below.stride
-        yield from self._back_product(layer, first, n, below.delta + start, below.stride)
-        if self.dropping:
-            yield MULTIPLY, below.delta + start, below.factors + start, below.delta + start, n * below.stride
         z, a, delta = (part + start for part in (below.z, below.a, below.delta))
+        if below.comes_with_product and not layer.is_narrow and not self.dropping:
+            yield from self._back_product(layer, first, n, delta, below.stride, (-below.activation, a))
+            return
+        yield from self._back_product(layer, first, n, delta, below.stride)
+        if self.dropping:
+            yield MULTIPLY, delta, below.factors + start, delta, n * below.stride
         yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
 
     def measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
@@ -146,6 +149,8 @@ class Rows:
             source, source_row = layout.inputs + first * layout.input_stride, layout.input_stride
         for layer in layout.layers:
             z, a = layer.z + first * layer.stride, layer.a + first * layer.stride
+            is_sparse, is_looked_at = layout.is_sparse and not layer.number, not measuring and not layer.number
+            is_activated = layer.comes_with_product and not (layer.is_narrow or is_sparse or is_looked_at)
             if layer.is_narrow:
                 w, bias = layout.weights + layer.panels[0].start, layout.weights + layer.bias
                 yield (
@@ -155,7 +160,7 @@ class Rows:
             for panel in () if layer.is_narrow else layer.panels:
                 w = layout.weights + panel.start
                 bias = w + layer.fan_in * panel.width
-                if not layer.number and layout.is_sparse:
+                if is_sparse:
                     yield (
                         OF_SPARSE,
                         before + first,
@@ -174,18 +179,19 @@ class Rows:
                 yield (
                     *(*A, w, panel.width, bias, 0),
                     *(z + panel.column, layer.stride, layer.fan_in, n, panel.vectors),
+                    layer.activation if is_activated else 0,
                 )
             if not layer.number and layout.is_in_place:
                 bias = layer.fan_in * layer.fan_out
                 yield OF_SPARSE_IN_PLACE, before + first, layer.fan_out, bias, z, layer.stride, n
-            if not measuring and not layer.number:  # where X is finite but for an overflow, which the caller looks into
+            if is_looked_at:  # where X is finite but for an overflow, which the caller looks into
                 yield FINITE, z, n, layout.lanes, layer.stride  # a register: what is not finite is in every Z of a row
             if layer.is_softmax and layout.has_softmax_loss:
                 continue  # it comes with the loss, and nothing comes behind it
             if layer.is_softmax:
                 code = self._by_layout(SOFTMAX, SOFTMAX_COLUMNS)
                 yield code, z, a, n, layer.fan_out, self._step(layer), measuring
-            elif not layer.is_identity:
+            elif not layer.is_identity and not is_activated:
                 for start, size in self._runs_of_rows(layer, n):
                     yield ACTIVATE, z + start, a + start, size, layer.activation
             source, source_row = a, layer.stride
@@ -211,8 +217,10 @@ class Rows:
         yield from self._back_product(layout.layers[0], first, n, slopes, layout.input_stride)
         yield MULTIPLY, slopes, layout.samples + start, slopes, n * layout.input_stride
 
-    def _back_product(self, layer: Layer, first: int, n: int, out: int, out_row: int) -> Iterator[Call]:
-        """Write delta @ W.T of a layer."""
+    def _back_product(
+        self, layer: Layer, first: int, n: int, out: int, out_row: int, ending: tuple[int, int] | None = None
+    ) -> Iterator[Call]:
+        """Write delta @ W.T of a layer; `ending` is the last argument of a product, and where its gate is."""
         delta = layer.delta + first * layer.stride
         if layer.is_narrow:
             w, sizes = self.layout.weights + layer.panels[0].start, (layer.in_row, n, layer.fan_out)
@@ -223,6 +231,7 @@ class Rows:
             yield (
                 *(PRODUCT, delta, layer.stride, layer.column, t, panel.row, self.layout.zeros, 0),
                 *(out + panel.column, out_row, layer.fan_out, n, panel.vectors),
+                *(() if ending is None else (ending[0], ending[1] + panel.column)),
             )
 
     def input_gradient(self, n: int, before: int) -> Iterator[Call]:

@@ -21,6 +21,7 @@ from fastmlp.backends.numba.simd.lanes import Choice, Lanes, constant, splat
 from fastmlp.backends.numba.simd.registers import Kind, Registers, Tile, host
 
 INT = ir.IntType(64)
+Cases = dict[int, Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Code:
         loop.operands = (loop, disable)  # a loop is named by a node that begins with itself
         branch.set_metadata("llvm.loop", loop)
 
-    def switch(self, code: Any, cases: dict[int, Callable[[], None]]) -> None:
+    def switch(self, code: Any, cases: Cases) -> None:
         """Run the case of a code; none of an unknown one."""
         function = self.builder.function
         end = function.append_basic_block("end")

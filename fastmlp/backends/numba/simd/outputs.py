@@ -19,8 +19,8 @@ from numba.core import cgutils
 from fastmlp.backends.numba.calls import LOSS_CODES, loss_case
 from fastmlp.backends.numba.simd.formulas import formulas, twin
 from fastmlp.backends.numba.simd.lanes import splat, where
-from fastmlp.backends.numba.simd.leaf import Code, leaf
-from fastmlp.backends.numba.simd.passes import Cases, add_product, sum_wide, wide
+from fastmlp.backends.numba.simd.leaf import Cases, Code, leaf
+from fastmlp.backends.numba.simd.passes import add_product, sum_wide, wide
 from fastmlp.losses import LOSSES
 
 # ---- losses and the output's delta

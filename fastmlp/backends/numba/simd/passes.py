@@ -19,10 +19,8 @@ from fastmlp.activations import ACTIVATIONS
 from fastmlp.backends.numba.calls import ACTIVATION_CODES, RULE_CODES
 from fastmlp.backends.numba.simd.formulas import twin
 from fastmlp.backends.numba.simd.lanes import Choice, Whole, splat, where
-from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
+from fastmlp.backends.numba.simd.leaf import INT, Cases, Code, leaf
 from fastmlp.optimizers import N_COEFFICIENTS, RULES
-
-Cases = dict[int, Callable[[], None]]
 
 # ---- activations
 

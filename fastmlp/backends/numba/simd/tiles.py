@@ -13,8 +13,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from fastmlp.activations import ACTIVATIONS
+from fastmlp.backends.numba.calls import ACTIVATION_CODES, WITH_PRODUCTS
+from fastmlp.backends.numba.simd.formulas import twin
 from fastmlp.backends.numba.simd.lanes import Choice, Lanes, intrinsic_call
-from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
+from fastmlp.backends.numba.simd.leaf import INT, Cases, Code, leaf
+
+Finish = Callable[[Lanes, Any], Lanes]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,45 @@ class _Packed:
         return _Matrix(lambda inner, row: inner.at(tile, row), code.whole(height))
 
 
-def _tile(code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, ...]) -> None:
+@dataclass(frozen=True)
+class _Ending:
+    """What becomes of a tile's sums on their way to C: `ending` and `gate` of `panel_product`."""
+
+    number: Any
+    gate: Any = None
+
+    def below(self, code: Code, numbers: Any) -> _Ending:
+        """Return the same for a tile so many numbers further on."""
+        return self if self.gate is None else replace(self, gate=code.at(self.gate, numbers))
+
+    def cases(self, code: Code, write: Callable[[Finish], None]) -> Cases:
+        """Return a case for each number; `write` is called with what makes numbers of C of sums and their place."""
+        cases: Cases = {0: partial(write, _as_they_are)}
+        for name in WITH_PRODUCTS:
+            number, row, dtype = ACTIVATION_CODES[name], ACTIVATIONS[name], code.kind.dtype
+            cases[number] = partial(write, partial(_activated, twin(row.forward, dtype)))
+            if self.gate is not None:
+                gated = partial(_gated, code, self.gate, twin(row.derivative, dtype))
+                cases[-number] = partial(write, gated)
+        return cases
+
+
+def _as_they_are(sums: Lanes, place: Any) -> Lanes:  # noqa: ARG001
+    return sums
+
+
+def _activated(forward: Callable[[Lanes], Lanes], sums: Lanes, place: Any) -> Lanes:  # noqa: ARG001
+    return forward(sums)
+
+
+def _gated(code: Code, gate: Any, derivative: Callable[[Lanes, Lanes], Lanes], sums: Lanes, place: Any) -> Lanes:
+    a = code.load(gate, place)
+    return sums * derivative(a, a) + 0.0  # a masked delta is +0.0
+
+
+def _tile(
+    code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, ...], ending: _Ending | None = None
+) -> None:
     """Write a micro-kernel: 2 rows vectors lanes k operations; `operands` are b to k of `panel_product`."""
     b, b_row, init, init_row, c, c_row, k_stop = operands
     builder, lanes = code.builder, code.kind.lanes
@@ -85,9 +128,17 @@ def _tile(code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, 
     end = builder.function.append_basic_block("end")
     code.keep_rolled(builder.cbranch(builder.icmp_signed("<", following, k_stop), loop, end))
     builder.position_at_end(end)
-    for i, values in enumerate(added):
-        for j, value in enumerate(values):
-            code.store(value, c, code.add(code.mul(c_row, i), j * lanes))
+
+    def write(finish: Finish) -> None:
+        for i, values in enumerate(added):
+            for j, value in enumerate(values):
+                place = code.add(code.mul(c_row, i), j * lanes)
+                code.store(finish(value, place), c, place)
+
+    if ending is None:
+        write(_as_they_are)
+    else:
+        code.switch(ending.number, ending.cases(code, write))
 
 
 def fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
@@ -95,7 +146,9 @@ def fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
     return Lanes(a.builder, a.kind, intrinsic_call(a.builder, f"fmuladd.{a.kind.suffix}", a.value, b.value, c))
 
 
-def _rows(code: Code, vectors: int, m: Any, A: _Matrix | _Packed, operands: tuple[Any, ...]) -> None:
+def _rows(
+    code: Code, vectors: int, m: Any, A: _Matrix | _Packed, operands: tuple[Any, ...], ending: _Ending | None
+) -> None:
     """Write the loops over the rows of a panel: tiles of full height, then of the smaller ones."""
     b, b_row, init, init_row, c, c_row, k = operands
     for height, start, stop in _heights(code, code.tile.vectors if isinstance(A, _Packed) else vectors, m):
@@ -103,8 +156,10 @@ def _rows(code: Code, vectors: int, m: Any, A: _Matrix | _Packed, operands: tupl
             own = A.of_tile(code, i, height)
             for first, rows in _parts(height, code.tile.rows[vectors][0]):
                 place = code.add(i, first)
-                starts = code.at(init, code.mul(place, init_row)), init_row, code.at(c, code.mul(place, c_row)), c_row
-                _tile(code, rows, vectors, own.below(first), (b, b_row, *starts, k))
+                down = code.mul(place, c_row)
+                starts = code.at(init, code.mul(place, init_row)), init_row, code.at(c, down), c_row
+                own_ending = None if ending is None else ending.below(code, down)
+                _tile(code, rows, vectors, own.below(first), (b, b_row, *starts, k), own_ending)
 
 
 def _parts(height: int, most: int) -> Iterator[tuple[int, int]]:
@@ -141,24 +196,32 @@ def _left_to_the_next(code: Code, m: Any, height: int) -> Any:
     return code.builder.select(code.builder.icmp_signed("<=", rows, m), rows, code.whole(0))
 
 
-def _product(code: Code, n_of_a: int, matrix: Callable[..., _Matrix | _Packed], arguments: tuple[Any, ...]) -> None:
+def _product(
+    code: Code,
+    n_of_a: int,
+    matrix: Callable[..., _Matrix | _Packed],
+    arguments: tuple[Any, ...],
+    ending: tuple[Any, ...] = (),
+) -> None:
     """Write a product of one panel, a function of its own for each number of vectors.
 
     Together, compilers run out of registers for addresses. The first `n_of_a` arguments are A, as `matrix` takes them
     and k.
     """
     *operands, m, vectors = arguments
+    n_operands = len(operands)
 
     def write(n: int) -> None:
-        def rows(inner: Code, m: Any, *own: Any) -> None:
-            _rows(inner, n, m, matrix(*own[:n_of_a], own[-1]), own[n_of_a:])
+        def rows(inner: Code, m: Any, *given: Any) -> None:
+            own, last = given[:n_operands], given[n_operands:]
+            _rows(inner, n, m, matrix(*own[:n_of_a], own[-1]), own[n_of_a:], _Ending(*last) if last else None)
 
-        code.call(f"rows_of_{n}", rows, m, *operands)
+        code.call(f"rows_of_{n}", rows, m, *operands, *ending)
 
     code.switch(vectors, {n: partial(write, n) for n in code.tile.rows})
 
 
-@leaf("v ii v i v i v i iii")
+@leaf("v ii v i v i v i iii iv")
 def panel_product(code: Code, *arguments: Any) -> None:
     """Write C = init + A B for one panel: 2 m k vectors lanes operations.
 
@@ -174,26 +237,29 @@ def panel_product(code: Code, *arguments: Any) -> None:
         C, m such rows.
     k, m, vectors
         All at least 1; `vectors` at most those of a panel (`registers.Tile`).
+    ending, gate
+        0; or the code of one of `calls.WITH_PRODUCTS`: then C is that activation of the product; or minus the code:
+        then C is the product times the activation's derivative, the activation being at `gate`, laid out as C is.
     """
 
     def matrix(a: Any, a_row: Any, a_column: Any, _: Any) -> _Matrix:
         return _Matrix(lambda inner, row: inner.at(a, inner.mul(row, a_row)), a_column)
 
-    _product(code, 3, matrix, arguments)
+    _product(code, 3, matrix, arguments[:-2], arguments[-2:])
 
 
-@leaf("v q v i v i v i iii")
+@leaf("v q v i v i v i iii i")
 def product_of_rows(code: Code, *arguments: Any) -> None:
     """Do what `panel_product` does for an A whose row i begins `places[i]` numbers after `a`: any rows of a matrix.
 
-    Arguments are a and places, then as there. So a batch is multiplied where its samples are: their way from memory
-    is hidden behind the arithmetic.
+    Arguments are a and places, then as there, without a gate. So a batch is multiplied where its samples are: their
+    way from memory is hidden behind the arithmetic.
     """
 
     def matrix(a: Any, places: Any, _: Any) -> _Matrix:
         return _Matrix(lambda inner, row: inner.at(a, inner.scalar(places, row)), code.whole(1))
 
-    _product(code, 2, matrix, arguments)
+    _product(code, 2, matrix, arguments[:-1], arguments[-1:])
 
 
 @leaf("v q v i v i v i iii")
