@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple
 
+import numpy as np
+
 from fastmlp._environment import NO_COMPILING, may_compile
 from fastmlp._names import check_name
 from fastmlp.backends.base import Backend
@@ -94,21 +96,26 @@ class _Costs(NamedTuple):
 
 
 # Measured with the benchmarks of this project on one core of a server and rounded to one digit: only their order of
-# magnitude enters the choice. What Numba begins with is loading kernels, once a process.
+# magnitude enters the choice. What Numba begins with is half of what loading kernels takes, 0.05 s, once a process: its
+# fits are seldom one, and from the second one on nobody waits for longer than without. Multiply-adds are of float32.
 _COSTS = {
     ("numpy", False): _Costs(0.0, 0.0, 2e-5, 4e-9, 5e-11),
-    ("numba", False): _Costs(0.05, 5e-7, 0.0, 5e-10, 3e-11),
+    ("numba", False): _Costs(0.025, 5e-7, 0.0, 5e-10, 3e-11),
     ("numpy", True): _Costs(0.0, 0.0, 2e-4, 4e-8, 1e-9),
-    ("numba", True): _Costs(0.05, 2e-6, 0.0, 1e-8, 1e-10),
+    ("numba", True): _Costs(0.025, 2e-6, 0.0, 1e-8, 1e-10),
 }
+
+
+_BYTES = 4  # of a number, in what was measured
 
 
 def choose(backend: str, spec: NetworkSpec, work: Work, *, strict: bool) -> Choice:
     """Return the backend for a call: the one asked for, or, for "auto", the one that should end first.
 
     The choice depends on the size of the work alone, not on this machine's state: the same call takes the
-    same backend wherever it runs. Loading kernels counts, whether or not this process has done it; compiling them, once
-    for all processes, does not. (Where the environment forbids Numba to compile, there is nothing to choose.)
+    same backend wherever it runs. Loading kernels counts, whether or not this process has done it, as if shared with
+    one more such fit; compiling them, once for all processes, does not. (Where the environment forbids Numba to
+    compile, there is nothing to choose.)
     """
     if backend != AUTO:
         return Choice(backend, f"the {backend} backend, because it was asked for")
@@ -117,7 +124,7 @@ def choose(backend: str, spec: NetworkSpec, work: Work, *, strict: bool) -> Choi
     if not may_compile():
         return Choice(_AUTO_DEFAULT, f"the numpy backend, because {NO_COMPILING} is set")
     numpy, numba = (_estimate(_COSTS[name, strict], spec, work) for name in ("numpy", "numba"))
-    compared = f"{_duration(numpy)} with numpy against {_duration(numba)} with numba, loading its kernels included"
+    compared = f"{_duration(numpy)} with numpy against {_duration(numba)} with numba, half of loading kernels included"
     name = "numba" if numba < numpy else "numpy"
     return Choice(name, f"the {name} backend, because this fit is an estimated {compared}")
 
@@ -127,7 +134,8 @@ def _estimate(costs: _Costs, spec: NetworkSpec, work: Work) -> float:
     steps = work.epochs * -(-work.n_samples // work.batch_size)
     rows = work.n_samples * work.epochs
     activations = sum(spec.layer_sizes[1:]) * rows
-    multiply_adds = 3 * sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * rows
+    n_bytes = np.dtype(spec.dtype).itemsize
+    multiply_adds = 3 * sum(fan_in * fan_out for fan_in, fan_out in spec.shapes) * rows * n_bytes / _BYTES
     of_steps = costs.start + steps * (costs.step + spec.n_layers * costs.layer)
     return of_steps + activations * costs.activation + multiply_adds * costs.multiply_add
 
