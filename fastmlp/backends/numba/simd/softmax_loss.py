@@ -6,6 +6,7 @@ rows as a register has lanes are columns, a register for each output: none is pa
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -39,20 +40,24 @@ def softmax_loss(
 
     def write(name: str) -> None:
         group = _Group(code, name, size, width)
+        for step in (group.find_tops, group.find_powers, group.divide):
+            with code.loop(rows, code.kind.lanes) as first:
+                start = code.mul(first, width)
+                step(*(code.at(array, start) for array in (z, delta, a)))
         with code.loop(rows, code.kind.lanes) as first:
             start = code.mul(first, width)
-            own_z, own_a, own_y, own_delta = (code.at(array, start) for array in (z, a, y, delta))
-            group.softmax(own_z, own_delta, own_a)
-            own_shares = code.at(shares, first)
-            with code.loop(code.least(code.sub(rows, first), code.kind.lanes)) as row:
-                group.measure(row, (own_z, own_a, own_y, own_delta, p), code.scalar(own_shares, row), total)
+            own = [code.at(array, start) for array in (z, a, y, delta)]
+            group.measure(code.sub(rows, first), (*own, p), code.at(shares, first), total)
 
     code.switch(case, {number: partial(write, name) for name, number in _CASES.items()})
     return sum_wide(code, code.builder.load(total))
 
 
 class _Group:
-    """Writes what is done to as many rows as a register has lanes.
+    """Writes what is done to as many rows as a register has lanes, and their columns.
+
+    Each step is done to all groups before the next one: a step is a chain of results, and while one group's is under
+    way the processor begins with the next group's.
 
     Parameters
     ----------
@@ -66,29 +71,40 @@ class _Group:
     def __init__(self, code: Code, name: str, size: Any, width: Any) -> None:
         self.code, self.size, self.width, self.lanes = code, size, width, code.kind.lanes
         self.f, (self.value, _) = formulas(code.kind.dtype), formulas_of(code, name, linked=True)
-        # of each row, in a lane
-        self.tops, self.totals, self.logs = (cgutils.alloca_once(code.builder, code.kind.vector) for _ in range(3))
+        self.sums, self.tops, self.logs = (cgutils.alloca_once(code.builder, code.kind.vector) for _ in range(3))
 
-    def softmax(self, z: Any, columns: Any, a: Any) -> None:
-        """Write softmax of rows of z to rows of a; `columns` has room for them."""
-        code, lanes = self.code, self.lanes
-        self._transpose(z, self.width, columns, lanes, by_rows=True)
-        code.store(code.load(columns), self.tops)
-        with code.loop(self.size, 1, 1) as j:
-            own, so_far = code.load(columns, code.mul(j, lanes)), code.load(self.tops)
-            code.store(where(own > so_far, own, so_far), self.tops)
-        code.store(code.lanes(0.0), self.totals)
-        with code.loop(self.size) as j:
-            at = code.mul(j, lanes)
-            power = self.f.exp(code.load(columns, at) - code.load(self.tops))  # NaN need not be the top: so is the sum
-            code.store(power, columns, at)
-            code.store(code.load(self.totals) + power, self.totals)
-        total = code.load(self.totals)
-        code.store(self.f.log(total), self.logs)
-        with code.loop(self.size) as j:
-            at = code.mul(j, lanes)
-            code.store(code.load(columns, at) / total, columns, at)
-        self._transpose(columns, lanes, a, self.width, by_rows=False)
+    def _of_each_output(self, start: int = 0) -> AbstractContextManager[Any]:
+        """Loop over the places of columns."""
+        return self.code.loop(self.code.mul(self.size, self.lanes), self.lanes, start * self.lanes)
+
+    def find_tops(self, z: Any, columns: Any, a: Any) -> None:
+        """Write rows of z as columns, and their largest numbers to a."""
+        code, tops = self.code, self.tops
+        self._transpose(z, self.width, columns, self.lanes, by_rows=True)
+        code.store(code.load(columns), tops)
+        with self._of_each_output(1) as j:
+            own, so_far = code.load(columns, j), code.load(tops)
+            code.store(where(own > so_far, own, so_far), tops)
+        code.store(code.load(tops), a)
+
+    def find_powers(self, z: Any, columns: Any, a: Any) -> None:  # noqa: ARG002
+        """Make columns powers, and write their sums behind the largest numbers."""
+        code, sums, tops = self.code, self.sums, self.code.load(a)
+        code.store(code.lanes(0.0), sums)
+        with self._of_each_output() as j:
+            power = self.f.exp(code.load(columns, j) - tops)  # NaN need not be on top: its power is, and so the sum
+            code.store(power, columns, j)
+            code.store(code.load(sums) + power, sums)
+        code.store(code.load(sums), a, self.lanes)
+
+    def divide(self, z: Any, columns: Any, a: Any) -> None:  # noqa: ARG002
+        """Write softmax as rows of a, and in place of columns what the logits lack to its logarithms."""
+        code, tops, total = self.code, self.code.load(a), self.code.load(a, self.lanes)
+        with self._of_each_output() as j:
+            code.store(code.load(columns, j) / total, columns, j)
+        self._transpose(columns, self.lanes, a, self.width, by_rows=False)
+        code.store(tops, columns)
+        code.store(self.f.log(total), columns, self.lanes)
 
     def _transpose(self, x: Any, x_row: Any, out: Any, out_row: Any, *, by_rows: bool) -> None:
         """Transpose blocks as high and wide as a register: side by side in rows, one below the other in columns."""
@@ -99,23 +115,30 @@ class _Group:
             for i, row in enumerate(transposed(block)):
                 code.store(row, out, code.add(target, code.mul(out_row, i)))
 
-    def measure(self, row: Any, arrays: tuple[Any, ...], share: Any, total: Any) -> None:
-        """Add a row's loss, times its share, to a total, and write its delta."""
-        code, builder = self.code, self.code.builder
-        z, a, y, delta, p = arrays
-        start, own_share, wide_share = code.mul(row, self.width), code.splat(share), splat(builder, wide(code), share)
-        top, log_total = (self._of_row(values, row) for values in (self.tops, self.logs))
-        sums = cgutils.alloca_once(builder, code.kind.vector)
-        code.store(code.lanes(0.0), sums)
+    def measure(self, rows: Any, arrays: tuple[Any, ...], shares: Any, total: Any) -> None:
+        """Add the losses of rows, times their shares, to a total, and write their deltas."""
+        code, (z, a, y, delta, p) = self.code, arrays
+        code.store(code.load(delta), self.tops)
+        code.store(code.load(delta, self.lanes), self.logs)
+        with code.loop(code.least(rows, self.lanes)) as row:
+            start = code.mul(row, self.width)
+            own = [code.at(array, start) for array in (z, a, y, delta)]
+            self._measure_row(
+                (*own, p), (self._of_row(self.tops, row), self._of_row(self.logs, row)), code.scalar(shares, row), total
+            )
+
+    def _measure_row(self, arrays: tuple[Any, ...], lacking: tuple[Lanes, Lanes], share: Any, total: Any) -> None:
+        code, (z, a, y, delta, p), (top, log_total) = self.code, arrays, lacking
+        own_share, wide_share = code.splat(share), splat(code.builder, wide(code), share)
+        code.store(code.lanes(0.0), self.sums)
         with code.loop(self.width, self.lanes) as j:
-            code.store(code.load(sums) + code.load(y, code.add(start, j)), sums)
-        y_total = code.splat(code.load(sums).sum())
+            code.store(code.load(self.sums) + code.load(y, j), self.sums)
+        y_total = code.splat(code.load(self.sums).sum())
         with code.loop(self.width, self.lanes) as j:
-            at = code.add(start, j)
-            log_a, own_a, own_y = code.load(z, at) - top - log_total, code.load(a, at), code.load(y, at)
+            log_a, own_a, own_y = code.load(z, j) - top - log_total, code.load(a, j), code.load(y, j)
             add_product(code, total, self.value(log_a, own_a, own_y, code.load(p, j)).value, wide_share)
             own_delta = (own_a * y_total - own_y) * own_share
-            code.store(where(code.below(code.sub(self.size, j)), own_delta, 0.0), delta, at)
+            code.store(where(code.below(code.sub(self.size, j)), own_delta, 0.0), delta, j)
 
     def _of_row(self, values: Any, row: Any) -> Lanes:
         """Return a row's lane of a register, in all lanes."""
