@@ -100,6 +100,7 @@ _FUNCTION = re.compile(r"^_?(fastmlp_\w+):")
 _LABEL = re.compile(r"^(\.?L\w+):")
 _JUMP = re.compile(r"^\s+(?:j\w+|b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+(\.?L\w+)\s*$")
 _CALL = re.compile(r"^\s+(?:callq?|blr?|br|jmpq?)\s+\*?(?!\.?L\w*\b)([^\s#]+)")
+_NEVER_GOES_ON = re.compile(r"^\s+(?:jmpq?|b|br|ret[lq]?)(?:\s|$)")
 _JUMP_OF_TABLE = re.compile(r"^\s+(?:jmpq?\s+\*(?:%|\.L)|br\s+x)")
 
 
@@ -116,15 +117,32 @@ def functions(assembly: str) -> dict[str, tuple[str, ...]]:
 
 
 def innermost_loops(lines: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield what lies between a label and a jump back to it, with no such jump in between."""
+    """Yield what lies between a label and a jump back to it that comes of it, with no such jump in between."""
     places = {label[1]: i for i, line in enumerate(lines) if (label := _LABEL.match(line))}
     last_start = -1
     for i, line in enumerate(lines):
         jump = _JUMP.match(line)
         start = places.get(jump[1], i) if jump else i
-        if start < i and start > last_start:
+        if start < i and start > last_start and _leads_to_its_end(lines[start : i + 1]):
             last_start = start
             yield lines[start : i + 1]
+
+
+def _leads_to_its_end(lines: tuple[str, ...]) -> bool:
+    """Tell whether a way through these lines goes from the first to the last: one may also jump back to an end."""
+    places = {label[1]: i for i, line in enumerate(lines) if (label := _LABEL.match(line))}
+    seen, ahead = set(), [0]
+    while ahead:
+        i = ahead.pop()
+        if i in seen or i >= len(lines):
+            continue
+        seen.add(i)
+        jump = _JUMP.match(lines[i])
+        if jump and jump[1] in places:
+            ahead.append(places[jump[1]])
+        if not _NEVER_GOES_ON.match(lines[i]):
+            ahead.append(i + 1)
+    return len(lines) - 1 in seen
 
 
 def calls(lines: tuple[str, ...]) -> set[str]:
@@ -138,6 +156,7 @@ _ON_STACK = re.compile(
     # ARM; with another register as its index, x29 is a base like any other.
     r"|^\s+(?:st|ld)\w*\s+[qdsv]\d+.*\[(?:sp\b|x29\]|x29, #)"
 )
+_FRAME = re.compile(r"^\s+(?:mov|add)\s+x29, sp\b")
 _X86_ARITHMETIC = r"add|sub|mul|div|sqrt|max|min|fn?m(?:add|sub)\d+|cmp\w*|u?comi|hadd|round|rndscale"
 _DOUBLE = re.compile(
     rf"^\s+(?:v?(?:{_X86_ARITHMETIC})[sp]d|v?cvt[sp]s2[sp]d"
@@ -150,9 +169,14 @@ def fused(lines: tuple[str, ...]) -> list[str]:
     return [line for line in lines if _FUSED.match(line)]
 
 
-def spills(lines: tuple[str, ...]) -> list[str]:
-    """Return what moves a register of numbers to the stack or from it, or computes with one there."""
-    return [line for line in lines if _ON_STACK.search(line)]
+def spills(lines: tuple[str, ...], function: tuple[str, ...]) -> list[str]:
+    """Return what moves a register of numbers to the stack or from it, or computes with one there.
+
+    On ARM x29 points there in a function that has it do so; in others it is a register like any.
+    """
+    has_frame = any(_FRAME.match(line) for line in function)
+    found = [line for line in lines if _ON_STACK.search(line)]
+    return [line for line in found if has_frame or "[x29" not in line]
 
 
 def doubles(lines: tuple[str, ...]) -> list[str]:

@@ -6,6 +6,7 @@ and only the tiles, whose registers hold half as many numbers, are looked at aga
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -56,7 +57,7 @@ def complaints_of_products(functions: dict[str, tuple[str, ...]], *, fuses: bool
     found = []
     for name, loops in loops_of_products(functions).items():
         for loop in loops:
-            found += [f"{name} goes to the stack: {line}" for line in assembly.spills(loop)]
+            found += [f"{name} goes to the stack: {line}" for line in assembly.spills(loop, functions[name])]
             found += [f"{name} calls {callee}" for callee in assembly.calls(loop)]
             if fuses and not assembly.fused(loop) and not is_lane_by_lane(loop):
                 found.append(f"{name} does not fuse: {loop}")
@@ -128,7 +129,7 @@ def test_sparse_products_stay_in_registers(processor: Processor) -> None:
         for name in ("sparse_product", "sparse_gradient"):
             own = loops[f"fastmlp_{name}_float32_entries_of_{vectors}"]
             assert sum(len(assembly.fused(loop)) >= vectors for loop in own) or not processor.fuses
-    assert not [line for own in loops.values() for loop in own for line in assembly.spills(loop)]
+    assert not [line for name in loops for loop in loops[name] for line in assembly.spills(loop, functions[name])]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -161,7 +162,7 @@ def test_a_tile_that_is_too_large_is_seen(processor: Processor, monkeypatch: pyt
     """Twice as many sums as there are registers."""
     for name in ("_TILE_OF_16", "_TILE_OF_16_UNFUSED", "_TILE_OF_32"):
         tile = getattr(registers, name)
-        monkeypatch.setattr(registers, name, registers.Tile(tile.vectors, dict.fromkeys(tile.rows, (16, 1))))
+        monkeypatch.setattr(registers, name, replace(tile, rows=dict.fromkeys(tile.rows, (16, 1))))
     assert any("stack" in line for line in complaints_of_products(planted(processor, *PRODUCTS), fuses=False))
 
 
