@@ -85,7 +85,7 @@ def test_panel_products_are_exact(dtype: str, vectors: int) -> None:
 @pytest.mark.parametrize("vectors", TILE.rows)
 @pytest.mark.parametrize("name", calls.WITH_PRODUCTS)
 def test_products_end_in_activations_and_their_derivatives(dtype: str, vectors: int, name: str) -> None:
-    """To the bit as two passes have it; and the gate, which is where C is, is not read beyond its rows."""
+    """NaN stays, and a masked delta is zero; the gate lies as C does, and what is between its rows does not count."""
     width, number, row = vectors * lanes_of(dtype), calls.ACTIVATION_CODES[name], ACTIVATIONS[name]
     for m, k in itertools.product(range(1, 2 * max(TILE.rows[vectors]) + 4), (1, 3)):
         generator, c_row = np.random.default_rng((m, k)), width + 3
@@ -96,7 +96,7 @@ def test_products_end_in_activations_and_their_derivatives(dtype: str, vectors: 
         slope = row.derivative(gate.astype(np.float64), gate.astype(np.float64))
         for ending, expected in ((0, Z), (number, row.forward(Z)), (-number, Z * slope + 0.0)):
             C = np.full(m * c_row, np.nan, dtype)
-            leaf_calls.ended_product(*products, C, (*sizes, k, m, vectors), ending, spread(gate, c_row)[: -3 or None])
+            leaf_calls.ended_product(*products, C, (*sizes, k, m, vectors), ending, spread(gate, c_row))
             assert np.array_equal(C, spread(expected.astype(dtype), c_row), equal_nan=True), (m, k, ending)
 
 

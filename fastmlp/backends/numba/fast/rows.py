@@ -100,13 +100,13 @@ class Rows:
         """Take the deltas of n rows from a layer to the one below."""
         start = first * below.stride
         z, a, delta = (part + start for part in (below.z, below.a, below.delta))
-        if below.comes_with_product and not layer.is_narrow and not self.dropping:
-            yield from self._back_product(layer, first, n, delta, below.stride, (-below.activation, a))
-            return
-        yield from self._back_product(layer, first, n, delta, below.stride)
+        is_ended = below.comes_with_product and not layer.is_narrow and not self.dropping
+        ending = (-below.activation, a) if is_ended else None
+        yield from self._back_product(layer, first, n, delta, below.stride, ending)
         if self.dropping:
             yield MULTIPLY, delta, below.factors + start, delta, n * below.stride
-        yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
+        if not is_ended:
+            yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
 
     def measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
         """Return the call that sums up the losses of n rows, as a stripe's, and writes their slopes or deltas."""
