@@ -342,8 +342,9 @@ class MLP:
             After Ctrl-C, once the steps under way are done: ``net.history.state`` allows going on.
         """
         batch = make_batch(self.spec, X, Y, sample_weight)
+        optimizer = as_optimizer(optimizer)
         plan = Plan(
-            optimizer=as_optimizer(optimizer),
+            optimizer=optimizer,
             epochs=_check_count("epochs", epochs, 0),
             batch_size=_check_count("batch_size", batch_size, 1),
             shuffle=bool(shuffle) and batch_size < len(batch.X),  # a batch of all samples has no order
@@ -352,6 +353,7 @@ class MLP:
             early_stopping=_check_early_stopping(early_stopping),
             callbacks=_check_callbacks(callbacks),
             verbose=bool(verbose),
+            is_steady=optimizer.has_constant_rate,
         )
         backend = self._backend_for(len(batch.X), plan.epochs, plan.batch_size)
         return fit(self, backend, batch, plan, state)

@@ -116,6 +116,11 @@ class Optimizer(ABC):
         """Return the optimizer with its schedule's length filled in, where that was left to the fit."""
         return replace(self, lr=as_schedule(self.lr).over(n_steps))
 
+    @property
+    def has_constant_rate(self) -> bool:
+        """Whether the learning rate is the same at every step, so that it is known beforehand."""
+        return isinstance(as_schedule(self.lr), Constant)
+
     def rates(self, first_step: int, n_steps: int) -> NDArray[np.float64]:
         """Return the learning rate of each of `n_steps` steps, the first of them `first_step`."""
         schedule = as_schedule(self.lr)

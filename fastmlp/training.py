@@ -16,12 +16,12 @@ import numpy as np
 
 from fastmlp import metrics as metric_table
 from fastmlp import progress
-from fastmlp.backends.base import Backend, Batch, Floats, Indices, Run, some_of, sum_in_order
-from fastmlp.epochs import Ahead, Steps
+from fastmlp.backends.base import Backend, Batch, Indices, Run, some_of, sum_in_order
+from fastmlp.epochs import Ahead, Steps, Stretch
 from fastmlp.errors import DivergedError
 from fastmlp.history import EarlyStopping, EpochInfo, History
 from fastmlp.interrupts import DeferredInterrupt
-from fastmlp.optimizers import Optimizer, Powers
+from fastmlp.optimizers import Optimizer
 from fastmlp.parameters import Array
 from fastmlp.training_state import TrainingState, copy_of, fresh_state
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fastmlp.network import MLP
 
 Callback = Callable[["MLP", EpochInfo], Any]
-MeanLoss = Callable[[Run], float]
+MeanLoss = Callable[[Run, int, int], float]
 Figures = tuple[float, float]  # of an epoch: its loss, and its last learning rate
 
 _NO_STATES: tuple[Array, Array] = (np.empty(0), np.empty(0))
@@ -51,7 +51,11 @@ class Plan:
     shared_l2 : float
         An l2 that a batch divides by its weight, beside that of the spec.
     mean_loss : callable or None
-        Returns an epoch's loss from its run, in place of the weighted mean of its batches' losses.
+        Returns an epoch's loss from a run, the first of its own steps there and the one after the last, in place of the
+        weighted mean of its batches' losses.
+    is_steady : bool
+        Whether nothing that comes between epochs changes what the optimizer says of the steps after them. Then all but
+        the order of the samples is laid out for many epochs at once.
     """
 
     optimizer: Optimizer
@@ -66,6 +70,7 @@ class Plan:
     order: Callable[[], Indices] | None = None
     shared_l2: float = 0.0
     mean_loss: MeanLoss | None = None
+    is_steady: bool = False
 
     @property
     def is_watched(self) -> bool:
@@ -97,12 +102,14 @@ class _Training:
         self.first_epoch = self.state.epoch
         self.steps = Steps.of(len(data.X), plan.batch_size)
         self.ahead = Ahead(self.steps, net.spec.n_params)
+        self.is_steady = plan.is_steady and data.weights is None and self.ahead.passes(2) > 1
+        self.first_step = self.state.step
         if plan.is_watched or data.weights is not None:  # with weights each epoch has steps of its own
             self.ahead.stop()
         self.steps_of_passes = {1: self.steps}  # the last number of passes that made a run, beside one
         self.optimizer = plan.optimizer.over((self.state.epoch + plan.epochs) * self.steps.starts.size)
         self.backup = net.parameters.flat.copy()
-        self.last_run: Run | None = None  # until the next is there: freed sooner, its memory goes to the system
+        self.stretch: Stretch | None = None  # until the next is there: freed sooner, its memory goes to the system
         self.chunk = 1
         self.is_whole = True  # False while a step is half done, and for good where it went wrong
 
@@ -114,6 +121,7 @@ class _Training:
                 self.history.stopped = self._run_epochs(display, interrupt)
         finally:
             if self.is_whole:
+                self._drop_stretch()
                 self._give_states_back()
                 self.history.state = self.state
         early = self.plan.early_stopping
@@ -174,12 +182,12 @@ class _Training:
         state.generator = net.generator.bit_generator.state
         try:
             order = np.concatenate([self._order() for _ in range(n_epochs)])
-            run, rates, powers = self._lay_out(order, self._steps_of(order))
+            stretch = self._lay_out(order, self._steps_of(n_epochs, order))
         except Exception:  # noqa: BLE001  of a schedule: it is asked again, epoch by epoch, and then it is told
             self.ahead.stop()
             net.generator.bit_generator.state = state.generator
             return []
-        n_steps, states = rates.size, [values.copy() for values in self.states]
+        run, n_steps, states = stretch.run, stretch.rates.size, [values.copy() for values in self.states]
         self.backup[...] = net.parameters.flat
         self.is_whole = False
         if self.backend.train(run, 0, n_steps) < n_steps or not np.isfinite(net.parameters.flat).all():
@@ -189,12 +197,11 @@ class _Training:
                 own[...] = before
             self.is_whole = True
             return []
-        self._note(n_epochs, n_steps, powers)
+        self._note(n_epochs, n_steps, stretch)
         self.is_whole = True
-        self.last_run = run
         losses = run.losses.reshape(n_epochs, -1) * self.steps.totals
         means = [sum_in_order(own) / self.steps.total for own in losses]
-        return list(zip(means, rates.reshape(n_epochs, -1)[:, -1].tolist(), strict=True))
+        return list(zip(means, stretch.rates.reshape(n_epochs, -1)[:, -1].tolist(), strict=True))
 
     # ---- one epoch
 
@@ -202,21 +209,43 @@ class _Training:
         """Do the steps of an epoch that are still to do; return its figures."""
         state, net = self.state, self.net
         if not state.losses:
-            state.generator = net.generator.bit_generator.state
+            self._note_generator()
         order = self._order()
-        steps = self._steps_of(order)
-        run, rates, powers = self._lay_out(order, steps)
-        run.losses[: len(state.losses)] = state.losses
+        passes = order.size // len(self.data.X)
+        steps = self._steps_of(passes, order)
+        stretch = self._stretch_of(passes, order, steps)
+        run, first = stretch.run, stretch.done
+        run.losses[first : first + len(state.losses)] = state.losses
         self.backup[...] = net.parameters.flat
-        self._do_steps(run, number, interrupt)
-        self._note(1, rates.size, powers)
-        return self._mean_loss(run, steps), float(rates[-1])
+        self._do_steps(run, first, first + steps.totals.size, number, interrupt)
+        self._note(1, steps.totals.size, stretch)
+        figures = self._mean_loss(run, first, steps), float(stretch.rates[stretch.done - 1])
+        if not self.is_steady:  # its order may be large
+            self._drop_stretch()
+        return figures
 
-    def _note(self, n_epochs: int, n_steps: int, powers: Powers) -> None:
-        """Note that epochs are done."""
+    def _note(self, n_epochs: int, n_steps: int, stretch: Stretch) -> None:
+        """Note that epochs are done, with the next steps of a stretch."""
         state = self.state
-        state.powers, state.step, state.epoch, state.losses = powers, state.step + n_steps, state.epoch + n_epochs, []
-        state.generator = self.net.generator.bit_generator.state
+        state.step, state.epoch, state.losses = state.step + n_steps, state.epoch + n_epochs, []
+        stretch.done += n_steps
+        self.stretch = stretch
+        self._note_generator()
+
+    def _note_generator(self) -> None:
+        """Note where the generator stands, unless another one draws the orders."""
+        if self.plan.order is None:
+            self.state.generator = self.net.generator.bit_generator.state
+
+    def _note_powers(self) -> None:
+        """Note the optimizer's running products, which nobody asks for within a stretch."""
+        if self.stretch is not None:
+            self.state.powers = self.stretch.powers(self.optimizer)
+
+    def _drop_stretch(self) -> None:
+        """Free the memory of the steps that were laid out last."""
+        self._note_powers()
+        self.stretch = None
 
     def _order(self) -> Indices:
         n_samples = len(self.data.X)
@@ -224,20 +253,36 @@ class _Training:
             return self.plan.order()
         return self.net.generator.permutation(n_samples) if self.plan.shuffle else np.arange(n_samples)
 
-    def _steps_of(self, order: Indices) -> Steps:
-        passes = order.size // len(self.data.X)
+    def _steps_of(self, passes: int, order: Indices) -> Steps:
         if passes not in self.steps_of_passes:
             self.steps_of_passes = {1: self.steps, passes: self.steps.repeated(passes)}
         steps = self.steps_of_passes[passes]
         return steps if self.data.weights is None else steps.weighted(self.data.weights, order)
 
-    def _mean_loss(self, run: Run, steps: Steps) -> float:
-        if self.plan.mean_loss is not None:
-            return self.plan.mean_loss(run)
-        return sum_in_order(run.losses * steps.totals) / steps.total
+    def _stretch_of(self, passes: int, order: Indices, steps: Steps) -> Stretch:
+        """Return a stretch whose next steps are those of some passes in this order."""
+        if not self.is_steady:
+            return self._lay_out(order, steps)
+        stretch, n_samples = self.stretch, len(self.data.X)
+        if stretch is None or not stretch.has_room(steps.totals.size, order.size):
+            left = self.plan.epochs - (self.state.step - self.first_step) // self.steps.totals.size
+            n_passes = max(passes, self.ahead.passes(left))
+            stretch = self._lay_out(order.copy(), self.steps.repeated(n_passes, passes))
+        else:
+            orders = stretch.run.order.reshape(-1, n_samples)
+            begin = stretch.done // self.steps.totals.size
+            orders[np.arange(begin, begin + passes) % len(orders)] = order.reshape(passes, n_samples)
+        return stretch
 
-    def _lay_out(self, order: Indices, steps: Steps) -> tuple[Run, Floats, Powers]:
-        """Return the run of whole epochs, the rate of each step, and the optimizer's powers after it."""
+    def _mean_loss(self, run: Run, first: int, steps: Steps) -> float:
+        stop = first + steps.totals.size
+        if self.plan.mean_loss is not None:
+            return self.plan.mean_loss(run, first, stop)
+        return sum_in_order(run.losses[first:stop] * steps.totals) / steps.total
+
+    def _lay_out(self, order: Indices, steps: Steps) -> Stretch:
+        """Return the run of whole epochs, and what else belongs to it."""
+        self._note_powers()
         rates = self.optimizer.rates(self.state.step, steps.starts.size)
         numbers = self.optimizer.numbers(self.groups, rates, self.state.powers)
         run = Run(
@@ -260,23 +305,23 @@ class _Training:
             first_step=self.state.step,
             groups=self.groups,
         )
-        return run, rates, numbers.powers
+        return Stretch(run, rates, self.state.powers, numbers.powers)
 
-    def _do_steps(self, run: Run, number: int, interrupt: DeferredInterrupt) -> None:
-        n_steps, done = run.starts.size, len(self.state.losses)
-        while done < n_steps:
-            stop = min(done + self.chunk, n_steps)
+    def _do_steps(self, run: Run, first: int, end: int, number: int, interrupt: DeferredInterrupt) -> None:
+        done = first + len(self.state.losses)
+        while done < end:
+            stop = min(done + self.chunk, end)
             started = time.perf_counter()
             self.is_whole = False
             done = self.backend.train(run, done, stop)
             if done < stop:
-                self._give_up(run, number, done)
+                self._give_up(run, number, done, first)
             self.is_whole = True
-            self.state.losses = run.losses[:done].tolist()
+            self.state.losses = run.losses[first:done].tolist()
             self._adapt_chunk(time.perf_counter() - started)
             interrupt.check()
         if not np.isfinite(run.parameters.flat).all():
-            self._give_up(run, number, n_steps - 1)
+            self._give_up(run, number, end - 1, first)
 
     def _adapt_chunk(self, seconds: float) -> None:
         if seconds < _CHUNK_SECONDS / 2:
@@ -284,12 +329,12 @@ class _Training:
         elif seconds > 2 * _CHUNK_SECONDS:
             self.chunk = max(1, self.chunk // 2)
 
-    def _give_up(self, run: Run, number: int, step: int) -> None:
+    def _give_up(self, run: Run, number: int, step: int, first: int) -> None:
         """Go back to the start of the epoch and say where it went wrong."""
         self.is_whole = False
         layer = _first_bad_layer(self.backend, run, step)
         self.net.parameters.flat[...] = self.backup
-        raise DivergedError(number, step, layer)
+        raise DivergedError(number, step - first, layer)
 
     # ---- after an epoch
 

@@ -283,7 +283,7 @@ def test_warnings_are_theirs_and_point_at_the_line_that_called(kind: Any, y: np.
 
 
 class Interrupting(int):
-    """A `verbose` that is asked once an epoch, and interrupts the third."""
+    """A `verbose` that is asked before a run and after it, and interrupts the third time."""
 
     asked = 0
 
@@ -299,7 +299,8 @@ class Interrupting(int):
 def test_an_interrupted_fit_is_a_fit_of_fewer_epochs(kind: Any, y: np.ndarray, early_stopping: bool) -> None:
     y = (y > 0).astype(y.dtype)
 
-    estimator = kind(**SETTINGS | {"verbose": Interrupting(), "early_stopping": early_stopping})
+    own = {"early_stopping": True} if early_stopping else {"n_iter_no_change": 1, "tol": 0.0}  # or all are one run
+    estimator = kind(**SETTINGS | own | {"verbose": Interrupting()})
     Interrupting.asked = -1 if early_stopping else 0
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         estimator.fit(X, y)
@@ -332,11 +333,15 @@ WITH_A_GAP = np.where(np.arange(40) < 16, 0.0, POSITIVE)  # the first batch weig
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("weights", [None, POSITIVE, WITH_A_GAP], ids=["plain", "weighted", "gap"])
+@pytest.mark.parametrize("learning_rate_init", [1e-3, 0.05])
 def test_epochs_that_nobody_looks_at_are_one_run(
-    loss: str, shuffle: bool, weights: np.ndarray | None, spans: list[int]
+    loss: str, shuffle: bool, weights: np.ndarray | None, learning_rate_init: float, spans: list[int]
 ) -> None:
-    """As many as patience lasts: 3 steps an epoch, 10 epochs without improvement allowed."""
-    settings = SETTINGS | {"tol": 0.0, "max_iter": 100, "learning_rate_init": 1e-3, "backend": "numpy"}
+    """As many as patience lasts: 3 steps an epoch, 10 epochs without improvement allowed.
+
+    With the larger rate some epochs do not improve, so that patience, and with it a run, ends sooner.
+    """
+    settings = SETTINGS | {"tol": 0.0, "max_iter": 100, "learning_rate_init": learning_rate_init, "backend": "numpy"}
     settings |= {"loss": loss, "shuffle": shuffle}
     y = np.abs(NUMBERS)
     estimator = MLPRegressor(**settings).fit(X, y, weights)
@@ -347,6 +352,9 @@ def test_epochs_that_nobody_looks_at_are_one_run(
     assert max(spans) <= 3
     np.testing.assert_allclose(watched.loss_curve_, estimator.loss_curve_, rtol=bounds.PARITY["float64"])
     assert all((a == b).all() for a, b in zip(watched.coefs_, estimator.coefs_, strict=True))
+    assert (estimator.n_iter_, estimator.t_) == (watched.n_iter_, watched.t_)
+    assert estimator.loss_ == estimator.loss_curve_[-1]
+    assert estimator.best_loss_ == min(estimator.loss_curve_)
 
 
 @pytest.fixture

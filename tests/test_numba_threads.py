@@ -6,6 +6,7 @@ to meet at: several blocks a batch, several stripes a block.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import fastmlp
-from fastmlp.backends.numba import fast
+from fastmlp.backends.numba import crew, fast
 from tests import checkers, processes, threaded
 from tests.test_concurrency import at_once
 from tests.threaded import CASE
@@ -63,6 +64,23 @@ def test_trainings_are_the_same_bits(case: Any, crews: list[int]) -> None:
         found[str(threads)] = checkers.digest([net.parameters.flat, *net.history.state.states]) + str(history.loss)
     assert not checkers.same_bits(found)
     assert set(crews) == set(COUNTS)
+
+
+def test_a_run_may_have_more_threads_for_one_piece_than_for_another(
+    crews: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where other processes come and go, what it is made of changes with them."""
+    _, X, Y, _ = CASE.data
+    options = {"optimizer": fastmlp.Adam(0.01), "epochs": 12, "batch_size": 49, "validation_data": (X, Y)}
+    found = {}
+    for name in ("one", "as many as come"):
+        left = itertools.cycle([1] if name == "one" else [2, 1, 3])
+        monkeypatch.setattr(crew.Pace, "limit", lambda _self, _n_threads, left=left: next(left))
+        net = CASE.build("numba", threads=4, seed=7)
+        net.fit(X, Y, **options)
+        found[name] = checkers.digest([net.parameters.flat])
+    assert not checkers.same_bits(found)
+    assert set(crews) == {1, 2, 3}
 
 
 def test_too_few_rows_are_no_work_for_many(crews: list[int]) -> None:

@@ -84,7 +84,8 @@ def test_several_passes_may_be_one_epoch(backend: str, weights: np.ndarray | Non
 def test_an_epochs_loss_may_be_told_otherwise(backend: str) -> None:
     seen = []
 
-    def by_count(run: Run) -> float:
+    def by_count(run: Run, first: int, stop: int) -> float:
+        assert (first, stop) == (0, 3)
         seen.append((run.losses.copy(), run.totals.copy()))
         return float(np.average(run.losses, weights=run.stops - run.starts))
 
@@ -104,7 +105,7 @@ def test_penalties_are_told_apart_from_losses(backend: str, l2: float, *, strict
     """Each is that of the weights before its step, by the l2 of that step."""
     runs: list[Run] = []
 
-    def keep(run: Run) -> float:
+    def keep(run: Run, first: int, stop: int) -> float:  # noqa: ARG001  there is one epoch
         runs.append(run)
         return 0.0
 

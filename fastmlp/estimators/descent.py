@@ -50,18 +50,19 @@ class Orders:
     """
 
     def __init__(self, n_samples: int, random_state: np.random.RandomState | None, n_epochs: Callable[[], int]) -> None:
-        self._order: Indices = np.arange(n_samples)
         self._random_state, self._n_epochs = random_state, n_epochs
+        self._orders: Indices = np.arange(n_samples)[None]
 
     def __call__(self) -> Indices:
-        """Return the orders of a run."""
-        orders = np.empty((self._n_epochs(), self._order.size), np.int64)
+        """Return the orders of a run; the next call writes over them."""
+        n_epochs, orders, before = self._n_epochs(), self._orders, self._orders[-1]
+        if len(orders) != n_epochs:
+            self._orders = orders = np.empty((n_epochs, before.size), np.int64)
         for order in orders:
-            order[...] = self._order
+            order[...] = before
             if self._random_state is not None:
                 self._random_state.shuffle(order)  # where it was shuffled to, `shuffle` would look up in the one before
-            self._order = order
-        self._order = self._order.copy()  # not a view that keeps them all
+            before = order
         return orders.reshape(-1)
 
 
@@ -72,6 +73,7 @@ class Losses:
     ----------
     batch : Batch
         All samples.
+    batch_size : int
     constants : ndarray of shape (n_samples,) or None
         Added to each sample's loss: what the definition of the loss has and training needs not.
     n_outputs : int
@@ -79,33 +81,42 @@ class Losses:
 
     Attributes
     ----------
-    last : list of tuple
+    last, watched : list of float
         Of each epoch of the last run: its loss, and what is looked at.
     """
 
-    def __init__(self, batch: Batch, constants: Floats | None, n_outputs: int) -> None:
-        self._n_samples, self._weights, self._constants = len(batch.X), batch.weights, constants
-        self._n_outputs = n_outputs
-        self.last: list[tuple[float, float]] = []
+    def __init__(self, batch: Batch, batch_size: int, constants: Floats | None, n_outputs: int) -> None:
+        self._n_steps = -(-len(batch.X) // batch_size)  # of an epoch; those without weight are left out
+        self._weights, self._constants, self._n_outputs = batch.weights, constants, n_outputs
+        self.last: list[float] = []
+        self.watched: list[float] = []
 
-    def __call__(self, run: Run) -> float:
-        """Take down the losses of a run; return their mean."""
-        losses = run.losses
+    def __call__(self, run: Run, first: int, stop: int) -> float:
+        """Take down the losses of some steps of a run; return their mean."""
+        losses = run.losses[first:stop]
         if self._constants is not None:
-            terms = self._constants if self._weights is None else self._constants * self._weights
-            losses = losses + np.add.reduceat(terms[run.order], run.starts) / run.totals
-        means = watched = self._means(losses, run)
+            losses = losses + self._of_batches(self._constants, run, first, stop)
+        counts = (run.stops[first:stop] - run.starts[first:stop]).reshape(-(-losses.size // self._n_steps), -1)
+        means = watched = _means(losses, counts)
         if self._n_outputs > 1:
-            penalties = self._means(run.penalties, run)
+            penalties = _means(run.penalties[first:stop], counts)
             watched = (means - penalties) / self._n_outputs + penalties
-        self.last = list(zip(means.tolist(), watched.tolist(), strict=True))
-        return float(means.sum()) / means.size
+        self.last = means.tolist()
+        self.watched = self.last if watched is means else watched.tolist()
+        return sum(self.last) / len(self.last)
 
-    def _means(self, values: Floats, run: Run) -> Floats:
-        """Return each epoch's mean of its batches' values, by their number of samples."""
-        counts = (run.stops - run.starts).reshape(run.order.size // self._n_samples, -1)
-        means: Floats = (values.reshape(counts.shape) * counts).sum(axis=1) / counts.sum(axis=1)
-        return means
+    def _of_batches(self, constants: Floats, run: Run, first: int, stop: int) -> Floats:
+        """Return the mean of each batch's constants; without weights that of all, which an epoch's comes to."""
+        if self._weights is None:
+            return np.full(stop - first, constants.mean())
+        terms = constants * self._weights
+        return np.array([terms[run.rows(step)].sum() for step in range(first, stop)]) / run.totals[first:stop]
+
+
+def _means(values: Floats, counts: Indices) -> Floats:
+    """Return each epoch's mean of its batches' values, by their number of samples."""
+    means: Floats = (values.reshape(counts.shape) * counts).sum(axis=1) / counts.sum(axis=1)
+    return means
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,8 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
     """
     solver: Solver = estimator._optimizer  # noqa: SLF001
     n_samples = len(task.batch.X)
-    losses = Losses(task.batch, task.constants, estimator.n_outputs_ if estimator._sums_outputs() else 1)  # noqa: SLF001
+    n_outputs = estimator.n_outputs_ if estimator._sums_outputs() else 1  # noqa: SLF001
+    losses = Losses(task.batch, task.batch_size, task.constants, n_outputs)
     course = Epochs(estimator, task, solver, losses, incremental=incremental)
     random_state = estimator._random_state if estimator.shuffle else None  # noqa: SLF001
     plan = Plan(
@@ -164,6 +176,7 @@ def descend(estimator: BaseMLP, task: Task, *, incremental: bool) -> None:
         order=Orders(n_samples, random_state, course.epochs_ahead),
         shared_l2=float(estimator.alpha),
         mean_loss=losses,
+        is_steady=solver.is_steady,
     )
     estimator.n_iter_ = 0
     _open_books(estimator, task)
@@ -265,12 +278,11 @@ class Epochs(Course):
     def run_ends(self, net: MLP, info: EpochInfo) -> bool:  # noqa: ARG002  a callback of `training.fit`
         """Keep the books of a run's epochs; return whether it was the last."""
         estimator = self._estimator
-        for loss, watched in self._losses.last:
-            self._count(loss)
-            if estimator.verbose:
-                print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201  asked for
-            self._look_for_progress(watched)
-            self._solver.epoch_ends(estimator.t_)
+        self._count(self._losses.last)
+        if estimator.verbose:  # of one epoch at a time
+            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")  # noqa: T201  asked for
+        self._look_for_progress(self._losses.last, self._losses.watched)
+        self._solver.epoch_ends(estimator.t_)
         is_stuck = estimator._no_improvement_count > estimator.n_iter_no_change  # noqa: SLF001
         is_over = is_stuck and self._ends_here()
         if self._callbacks and self._calls_back(self._told(info)):
@@ -300,10 +312,13 @@ class Epochs(Course):
         counts[-1] = self._n_samples - (steps - 1) * self._task.batch_size
         n_epochs = len(state.losses) // steps
         constant = 0.0 if self._task.constants is None else float(self._task.constants.mean())
-        for losses in np.reshape(state.losses[: n_epochs * steps], (n_epochs, steps)):
-            self._count(float(losses @ counts) / self._n_samples + constant)
-            if not self._estimator._sums_outputs():  # noqa: SLF001  what is looked at then is not known any more
-                self._look_for_progress(self._estimator.loss_)
+        if n_epochs == 0:
+            return
+        sums = np.reshape(state.losses[: n_epochs * steps], (n_epochs, steps)) @ counts
+        losses = (sums / self._n_samples + constant).tolist()
+        self._count(losses)
+        if not self._estimator._sums_outputs():  # noqa: SLF001  what is looked at then is not known any more
+            self._look_for_progress(losses, losses)
 
     def diverged(self, error: DivergedError) -> None:
         """Keep the books of a run that was given up, as of one epoch; the parameters are those before it.
@@ -314,7 +329,7 @@ class Epochs(Course):
             If early stopping has no better ones.
         """
         estimator = self._estimator
-        self._count(math.nan)
+        self._count([math.nan])
         if self._task.score is None:
             raise ValueError(NON_FINITE) from error
         estimator.validation_scores_.append(math.nan)
@@ -326,33 +341,33 @@ class Epochs(Course):
         if self._task.score is not None:
             self._task.net.parameters.flat[...] = self._estimator._best  # noqa: SLF001
 
-    def _count(self, loss: float) -> None:
+    def _count(self, losses: list[float]) -> None:
         estimator = self._estimator
-        estimator.n_iter_ += 1
-        estimator.loss_ = loss
-        estimator.t_ += self._n_samples
-        estimator.loss_curve_.append(loss)
+        estimator.n_iter_ += len(losses)
+        estimator.t_ += len(losses) * self._n_samples
+        estimator.loss_curve_ += losses
+        estimator.loss_ = losses[-1]
 
-    def _look_for_progress(self, watched: float) -> None:
+    def _look_for_progress(self, losses: list[float], watched: list[float]) -> None:
         """Count the epochs since the loss, or the score of what was held out, has improved by `tol`."""
         estimator = self._estimator
         if self._task.score is None:
-            self._note(is_stuck=watched > estimator._least_watched - estimator.tol)  # noqa: SLF001
-            estimator._least_watched = min(estimator._least_watched, watched)  # noqa: SLF001
-            estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
+            least, n_stuck = estimator._least_watched, estimator._no_improvement_count  # noqa: SLF001
+            for value in watched:
+                n_stuck = n_stuck + 1 if value > least - estimator.tol else 0
+                least = min(least, value)
+            estimator._least_watched, estimator._no_improvement_count = least, n_stuck  # noqa: SLF001
+            estimator.best_loss_ = min(estimator.best_loss_, *losses)
             return
         score = float(self._task.score())
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")  # noqa: T201  asked for
-        self._note(is_stuck=score < estimator.best_validation_score_ + estimator.tol)
+        is_stuck = score < estimator.best_validation_score_ + estimator.tol
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if is_stuck else 0  # noqa: SLF001
         if score > estimator.best_validation_score_:
             estimator.best_validation_score_ = score
             estimator._best = self._task.net.parameters.flat.copy()  # noqa: SLF001
-
-    def _note(self, *, is_stuck: bool) -> None:
-        estimator = self._estimator
-        estimator._no_improvement_count = estimator._no_improvement_count + 1 if is_stuck else 0  # noqa: SLF001
 
     def _ends_here(self) -> bool:
         """Do what the solver does about a lack of progress; return whether that is to end."""

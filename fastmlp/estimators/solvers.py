@@ -137,6 +137,11 @@ class Solver:
         """Whether every epoch has a rate of its own."""
         return self._rate is not None and self._policy == "invscaling"
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether the rate stays as it is, whatever becomes of the training."""
+        return self.optimizer.has_constant_rate if self._rate is None else self._policy == "constant"
+
     def epoch_ends(self, n_samples_seen: int) -> None:
         """Set the rate of the next epoch, where it follows from the samples seen so far."""
         if self._rate is not None and self.changes_each_epoch:

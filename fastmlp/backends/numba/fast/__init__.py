@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,6 +59,17 @@ _FEWEST_ROWS = 16  # memory for fewer is not worth making anew for more
 Pieces = tuple[Samples, Steps, Trainee]
 
 
+class Batches(NamedTuple):
+    """The batches of a run: their sizes, one if all are as large, and the largest.
+
+    And the most entries of one, where samples are compressed.
+    """
+
+    sizes: Indices
+    largest: int
+    n_entries: int
+
+
 class FastBackend:
     """SIMD kernels. See `fastmlp.backends.base.Backend` for what the methods take and return."""
 
@@ -73,7 +85,7 @@ class FastBackend:
         self._nothing = np.empty(0, spec.dtype)
         self._nobody = Trainee(self._nothing, self._nothing, self._nothing, self._nothing)
         self._no_outputs = np.empty((0, spec.n_outputs), spec.dtype)
-        self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Indices, int]] | None = None
+        self._known: tuple[weakref.ref[Run], tuple[Pieces, Key, Batches]] | None = None
         self._few: list[tuple[Array, Array]] = []
         self._free: dict[tuple[Purpose, bool], list[Room]] = {
             (purpose, is_sparse): [] for purpose in Purpose for is_sparse in (False, True)
@@ -172,9 +184,9 @@ class FastBackend:
         known = self._known
         if known is None or known[0]() is not run:  # a run comes in pieces: what it is made of is taken apart once
             known = self._known = weakref.ref(run, self._forgetting()), self._taken_apart(run)
-        pieces, key, sizes, n_entries = known[1]
+        pieces, key, batches = known[1]
         span = (start, stop, RULE_CODES[run.rule])
-        return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, sizes, n_entries, run.groups)
+        return self._train(Purpose.TRAINING, run.parameters, pieces, span, key, batches, run.groups)
 
     def learner(self, run: Run) -> Learner:
         """Return what does single steps."""
@@ -210,8 +222,9 @@ class FastBackend:
         steps = single_step(batch)
         trainee = Trainee(results[0], self._nothing, self._nothing, results[1])
         samples = samples_of(self.spec, batch.X, batch.Y, batch.weights)
-        n_entries = _most_entries(samples.starts, len(batch.X))
-        self._train(purpose, parameters, (samples, steps, trainee), (0, 1, NO_UPDATE), key, steps.stops, n_entries)
+        n_rows = len(batch.X)
+        batches = Batches(steps.stops, max(1, n_rows), _most_entries(samples.starts, n_rows))
+        self._train(purpose, parameters, (samples, steps, trainee), (0, 1, NO_UPDATE), key, batches)
         return float(steps.losses[0])
 
     def _forgetting(self) -> Callable[[object], None]:
@@ -225,17 +238,15 @@ class FastBackend:
 
         return forget
 
-    def _taken_apart(self, run: Run) -> tuple[Pieces, Key, Indices, int]:
-        """Return a run as kernels take it: its arrays, where its masks come from, and the sizes of its batches.
-
-        And the most entries of one, where samples are compressed.
-        """
+    def _taken_apart(self, run: Run) -> tuple[Pieces, Key, Batches]:
+        """Return a run as kernels take it: its arrays, where its masks come from, and its batches."""
         samples = samples_of(self.spec, run.X, run.Y, run.weights)
         trainee = Trainee(self._nothing, *run.states, self._nothing)
         key = (self.spec.dropout > 0, run.seed, run.first_step)
         sizes = _sizes_of(run)
-        n_entries = _most_entries(samples.starts, int(sizes.max()))
-        return (samples, steps_of(run), trainee), key, sizes, n_entries
+        largest = int(sizes.max())
+        batches = Batches(sizes, largest, _most_entries(samples.starts, largest))
+        return (samples, steps_of(run), trainee), key, batches
 
     def _train(
         self,
@@ -244,21 +255,17 @@ class FastBackend:
         pieces: Pieces,
         span: tuple[int, int, int],
         key: Key,
-        sizes: Indices,
-        n_entries: int,
+        batches: Batches,
         groups: ParameterGroups | None = None,
     ) -> int:
-        """Do the steps of `span`, (start, stop, rule); where nothing is updated there are no groups.
-
-        Batches of samples that are compressed have up to `n_entries`.
-        """
-        train, largest, is_sparse = entries.train(self.spec.dtype), int(sizes.max(initial=1)), pieces[0].starts.size > 0
+        """Do the steps of `span`, (start, stop, rule); where nothing is updated there are no groups."""
+        train, largest, is_sparse = entries.train(self.spec.dtype), batches.largest, pieces[0].starts.size > 0
         most = self._pace.limit(self._threads_for(largest, span))
         with self._room(purpose, largest, most, is_sparse=is_sparse) as room:
             if is_sparse:
-                room.take_entries(n_entries)
+                room.take_entries(batches.n_entries)
             n_threads = min(most, -(-largest // room.layout.stripe_rows))  # one without a stripe would only wait
-            programs = partial(room.training, parameters.flat, sizes, groups=groups, key=key)
+            programs = partial(room.training, parameters.flat, batches.sizes, groups=groups, key=key)
             networks = programs(n_threads=n_threads)
 
             def task(number: int, n: int) -> int:
@@ -271,7 +278,8 @@ class FastBackend:
             try:
                 return crew.run(task, n_threads, give_up, self._pace)
             finally:
-                room.memory.meeting[:] = 0
+                if n_threads > 1:
+                    room.memory.meeting[:] = 0
 
     def _threads_for(self, n_rows: int, span: tuple[int, int, int]) -> int:
         """Return how many threads a run is worth: several only where a step is long beside two meetings."""

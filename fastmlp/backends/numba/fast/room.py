@@ -55,6 +55,7 @@ class Room:
         self.memory = self.layout.memory()
         self._kept: dict[tuple[object, ...], tuple[Array, dict[int, list[int]]]] = {}
         self._evaluation: tuple[Array, int, bool, Network, Steps] | None = None
+        self._training: tuple[Indices, int, list[Network]] | None = None
 
     def take_entries(self, n_entries: int) -> None:
         """Have memory for so many entries of a block of samples that are compressed."""
@@ -75,10 +76,10 @@ class Room:
 
     def _forward(self, flat: Array, sizes: Indices, *, measuring: bool) -> Network:
         """Return the network with the programs that take batches of these sizes forward."""
-        writer = Writer(self.layout, dropping=False)
         distinct = _distinct(sizes)
         key = ("evaluation", distinct, measuring)
         if key not in self._kept:
+            writer = Writer(self.layout, dropping=False)
             self._keep(key, {n: [writer.forward(n, measuring=measuring)] for n in distinct}, [])
         table, rows = self._kept[key]
         return self._network(flat, table, rows, sizes, 0)
@@ -88,19 +89,28 @@ class Room:
     ) -> list[Network]:
         """Return, for each thread, the network with the programs that train on batches of these sizes.
 
-        Without `groups` they write gradients and update nothing.
+        Without `groups` they write gradients and update nothing. A run comes in pieces, and its sizes are an array of
+        its own: for the same one it is what it was the last time.
         """
+        known = self._training
+        if known is None or known[0] is not sizes or known[1] != n_threads:
+            known = self._training = sizes, n_threads, self._step(flat, sizes, groups, key[0], n_threads)
+        return known[2]
+
+    def _step(
+        self, flat: Array, sizes: Indices, groups: ParameterGroups | None, dropping: bool, n_threads: int
+    ) -> list[Network]:
         learning, groups = groups is not None, groups or ONE_GROUP
-        writer = Writer(self.layout, dropping=key[0], groups=groups)
         distinct = _distinct(sizes)
-        name = ("training", distinct, learning, groups.layers, groups.input_scale, key[0], n_threads)
-        if name not in self._kept:
+        key = ("training", distinct, learning, groups.layers, groups.input_scale, dropping, n_threads)
+        if key not in self._kept:
+            writer = Writer(self.layout, dropping=dropping, groups=groups)
             programs = {
                 n: [writer.step(n, learning=learning, thread=t, n_threads=n_threads) for t in range(n_threads)]
                 for n in distinct
             }
-            self._keep(name, programs, writer.transpose_all())
-        table, rows = self._kept[name]
+            self._keep(key, programs, writer.transpose_all())
+        table, rows = self._kept[key]
         return [self._network(flat, table, rows, sizes, thread) for thread in range(n_threads)]
 
     def _keep(self, key: tuple[object, ...], programs: dict[int, list[list[Call]]], first: list[Call]) -> None:
