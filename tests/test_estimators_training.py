@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from sklearn import neural_network
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.preprocessing import LabelBinarizer
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, schedules
 from fastmlp.backends.numpy import NumpyBackend
+from fastmlp.estimators import classifier
 from tests import bounds, parity
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -277,6 +279,31 @@ def test_warnings_are_theirs_and_point_at_the_line_that_called(kind: Any, y: np.
     (message,) = warned({"solver": "lbfgs"}, fit)
     assert message.startswith("ConvergenceWarning: lbfgs failed to converge after 6 iteration(s) (status=1): STOP: ")
     assert warned({"tol": 1e3, "n_iter_no_change": 1}, fit) == []
+
+
+LABELS = {
+    "two": np.array([3, 1, 3, 1, 1]),
+    "three": np.array([3, 1, 2, 1, 3, 2]),
+    "booleans": np.array([True, False, True, False]),
+    "strings": np.array(["b", "a", "b", "a", "c", "c"]),
+    "of one byte": np.array([1, 0, 1, 0], np.uint8),
+    "a single one": np.array([1, 1, 1]),
+    "of a sample each": np.arange(4),
+    "floats": np.array([1.0, 2.0, 1.0, 2.0]),
+    "objects": np.array(["a", "b", "a", "b"], object),
+    "for several outputs": np.array([[1, 0], [0, 1], [1, 1], [0, 0]]),
+}
+
+
+@quiet
+@pytest.mark.parametrize("what", list(LABELS))
+def test_what_is_learned_of_labels_is_what_a_label_binarizer_learns(what: str) -> None:
+    y = LABELS[what]
+    learned, theirs = (vars(fit(y)) for fit in (classifier._binarizer_of, LabelBinarizer().fit))
+    assert learned.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(learned[name], value)
+        assert np.asarray(learned[name]).dtype == np.asarray(value).dtype
 
 
 # --- ways to end ---

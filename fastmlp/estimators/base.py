@@ -286,7 +286,7 @@ class BaseMLP(Fitted):
 
     def _fit_stochastic(self, spec: NetworkSpec, data: Data, extras: Extras, *, incremental: bool) -> None:
         if not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = make_solver(self.get_params(deep=False))
+            self._optimizer = make_solver(self)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         train, held_out = self._parts(data, extras)

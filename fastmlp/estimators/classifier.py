@@ -378,7 +378,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y = self._read(X, y, reset=reset)
         self.__dict__.pop("estimators_", None)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = _binarizer_of(y)
             self.classes_ = self._label_binarizer.classes_
         else:
             self._check_known(y, same=self.warm_start)
@@ -399,8 +399,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _check_known(self, y: Any, *, same: bool) -> None:  # noqa: ANN401
         """Raise unless the classes are the same as before, or some of them."""
         # Of such arrays all that `unique_labels` would find out, in ten times as long, is known.
-        is_plain = y.ndim == 1 and y.dtype.kind in "biuU" and y.dtype.kind == self.classes_.dtype.kind
-        classes = np.unique(y) if is_plain else unique_labels(y)
+        classes = np.unique(y) if _is_plain(y) and y.dtype.kind == self.classes_.dtype.kind else unique_labels(y)
         if same:
             if set(classes) != set(self.classes_):
                 msg = (
@@ -507,3 +506,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
         return tags
+
+
+def _is_plain(y: Array) -> bool:
+    """Return whether targets are labels, whatever their values."""
+    return y.ndim == 1 and y.dtype.kind in "biuU"
+
+
+def _binarizer_of(y: Array) -> LabelBinarizer:
+    """Return what `LabelBinarizer` learns of targets: of plain ones it is put together here, for `fit` takes 0.6 ms."""
+    binarizer = LabelBinarizer()
+    if not _is_plain(y):
+        return binarizer.fit(y)
+    classes = np.unique(y)
+    binarizer.classes_, binarizer.sparse_input_ = classes, False
+    binarizer.y_type_ = "multiclass" if classes.size > 2 else "binary"  # noqa: PLR2004
+    return binarizer

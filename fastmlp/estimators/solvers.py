@@ -157,17 +157,17 @@ class Solver:
         return Reaction(ends=False, message=f"Setting learning rate to {self._rate.now:f}")
 
 
-def make_solver(parameters: dict[str, Any]) -> Solver:
+def make_solver(estimator: Any) -> Solver:  # noqa: ANN401  a module below the estimators
     """Return the solver that an estimator's parameters describe."""
-    solver, learning_rate = parameters["solver"], parameters["learning_rate"]
+    solver, learning_rate = estimator.solver, estimator.learning_rate
     if isinstance(solver, Optimizer):
         return Solver(solver)
-    rate = Rate(parameters["learning_rate_init"]) if isinstance(learning_rate, str) else None
+    rate = Rate(estimator.learning_rate_init) if isinstance(learning_rate, str) else None
     lr = learning_rate if rate is None else rate
     if solver == "sgd":
-        momentum = Momentum(lr, parameters["momentum"], parameters["nesterovs_momentum"])
-        return Solver(momentum, rate, learning_rate if rate else "constant", parameters["power_t"])
-    betas, eps = (parameters["beta_1"], parameters["beta_2"]), parameters["epsilon"]
+        momentum = Momentum(lr, estimator.momentum, estimator.nesterovs_momentum)
+        return Solver(momentum, rate, learning_rate if rate else "constant", estimator.power_t)
+    betas, eps = (estimator.beta_1, estimator.beta_2), estimator.epsilon
     if solver == "adam":
         return Solver(UncorrectedEpsilonAdam(lr, *betas, eps), rate)
     return Solver(AdamW(lr, *betas, eps) if solver == "adamw" else RMSprop(lr, eps=eps), rate)
