@@ -79,11 +79,13 @@ def dots_to_columns(A: Any, W: Any, init: Any, C: Any, sizes: Any) -> None:
 
 
 @exact
-def spread(A: Any, W: Any, C: Any, places: Any, sizes: Any) -> None:
+def spread(A: Any, W: Any, C: Any, places: Any, sizes: Any, ending: Any, gate: Any) -> None:
     """Write C = A W; `places` are the strides of A and the rows' distances in W and C, `sizes` W's, m and columns."""
     a_row, a_column, w_row, c_row = places
     size, m, columns = sizes
-    narrow.spread(pointer(A), a_row, a_column, pointer(W), w_row, pointer(C), c_row, size, m, columns)
+    narrow.spread(
+        pointer(A), a_row, a_column, pointer(W), w_row, pointer(C), c_row, size, m, columns, ending, pointer(gate)
+    )
 
 
 @exact

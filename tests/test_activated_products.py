@@ -53,7 +53,7 @@ def test_no_pass_is_left_where_products_do_it(name: str) -> None:
         writer = Writer(Layout(spec, 32, training=True), dropping=dropout > 0)
         passes = [call[0] for call in writer.step(32, learning=True, thread=0, n_threads=1)]
         assert ACTIVATE not in passes
-        assert (DERIVATIVE in passes) == (dropout > 0 or is_narrow)
+        assert (DERIVATIVE in passes) == (dropout > 0)
 
 
 @both_dtypes

@@ -215,8 +215,25 @@ def test_products_with_few_rows_are_those_of_tiles(dtype: str) -> None:
         for flat, a_row, a_column in ((spread(A, columns + 3), columns + 3, 1), (spread(A.T, m + 2), 1, m + 2)):
             C = np.full(m * (size + 5), np.nan, dtype)
             places = (a_row, a_column, size + 2, size + 5)
-            leaf_calls.spread(flat, spread(W, size + 2), C, places, (size, m, columns))
+            leaf_calls.spread(flat, spread(W, size + 2), C, places, (size, m, columns), 0, zeros)
             assert C.tobytes() == spread(expected, size + 5).tobytes(), (columns, registers, m)
+
+
+@both_dtypes
+@pytest.mark.parametrize("name", calls.WITH_PRODUCTS)
+def test_products_with_few_rows_end_in_activations_and_their_derivatives(dtype: str, name: str) -> None:
+    lanes, number, row = lanes_of(dtype), calls.ACTIVATION_CODES[name], ACTIVATIONS[name]
+    for columns, registers, m in itertools.product(range(1, dots.columns_at_most(lanes) + 1), (1, 2, 5), (1, 2, 7)):
+        generator, size = np.random.default_rng((columns, registers, m)), registers * lanes
+        A, W, gate = (whole(generator, dtype, *shape) for shape in ((m, columns), (columns, size), (m, size)))
+        A[0, 0] = np.nan
+        sums, a = (A @ W).astype(np.float64), gate.astype(np.float64)
+        places = (columns + 3, 1, size + 2, size + 5)
+        operands = spread(A, columns + 3), spread(W, size + 2)
+        for ending, expected in ((number, row.forward(sums)), (-number, sums * row.derivative(a, a) + 0.0)):
+            C = np.full(m * (size + 5), np.nan, dtype)
+            leaf_calls.spread(*operands, C, places, (size, m, columns), ending, spread(gate, size + 5))
+            assert C.tobytes() == spread(expected.astype(dtype), size + 5).tobytes(), (columns, registers, m, ending)
 
 
 @both_dtypes

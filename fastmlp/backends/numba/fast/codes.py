@@ -43,7 +43,7 @@ _codes: Any = map(np.int64, range(43))
     PACK_INPUTS,  # column, place of the first row, out, size, rows: the same of X
     OF_PACKED,  # a, b, b_row, init, init_row, c, c_row, k, m, vectors
     SUMS_OF_ROWS,  # x, x_row, init, out, rows, vectors
-    SPREAD,  # a, a_row, a_column, w, w_row, c, c_row, size, m, columns
+    SPREAD,  # a, a_row, a_column, w, w_row, c, c_row, size, m, columns, ending, gate
     OF_SPARSE,  # first row of the batch, b, b_row, init, c, c_row, m, vectors
     OF_SPARSE_IN_PLACE,  # first row of the batch, b_row, init, c, c_row, m: W and init, the bias, are the user's own
     TURN,  # first row of the batch, rows: makes of samples that are compressed the entries of each feature

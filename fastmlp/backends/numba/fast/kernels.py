@@ -145,7 +145,8 @@ def perform(  # noqa: PLR0915  one branch a call
                     dots_to_columns(a, call[2], w, call[4], init, c, call[7], call[8], call[9], call[10])
             elif code == _SPREAD:
                 a, w, c = ahead(values, call[1]), ahead(values, call[4]), ahead(values, call[6])
-                spread(a, call[2], call[3], w, call[5], c, call[7], call[8], call[9], call[10])
+                gate = ahead(values, call[12])
+                spread(a, call[2], call[3], w, call[5], c, call[7], call[8], call[9], call[10], call[11], gate)
             elif code == _UPDATE:
                 w, g, s, t = (
                     ahead(values, call[1]),

@@ -89,10 +89,10 @@ class Rows:
     def _at_once(self, layer: Layer, below: Layer, first: int, n: int) -> Iterator[tuple[int, int]]:
         """Yield the first, and the number, of those of n rows whose deltas go back through a layer together.
 
-        Of a narrow one they are so few that they stay in the first-level cache.
+        Of a narrow one they are so few that they stay in the first-level cache, where they are read once more.
         """
         row_bytes = below.stride * np.dtype(self.layout.spec.dtype).itemsize
-        size = max(1, _BACK_BYTES // row_bytes) if layer.is_narrow else n
+        size = max(1, _BACK_BYTES // row_bytes) if layer.is_narrow and not self._is_ended(below) else n
         for start in range(first, first + n, size):
             yield start, min(size, first + n - start)
 
@@ -100,13 +100,17 @@ class Rows:
         """Take the deltas of n rows from a layer to the one below."""
         start = first * below.stride
         z, a, delta = (part + start for part in (below.z, below.a, below.delta))
-        is_ended = below.comes_with_product and not layer.is_narrow and not self.dropping
+        is_ended = self._is_ended(below)
         ending = (-below.activation, a) if is_ended else None
         yield from self._back_product(layer, first, n, delta, below.stride, ending)
         if self.dropping:
             yield MULTIPLY, delta, below.factors + start, delta, n * below.stride
         if not is_ended:
             yield DERIVATIVE, z, a, delta, n * below.stride, below.activation
+
+    def _is_ended(self, below: Layer) -> bool:
+        """Return whether the product that takes deltas to a layer multiplies them with its activation's derivative."""
+        return below.comes_with_product and not self.dropping
 
     def measure(self, first: int, n: int, stripe: int, slopes: int) -> Call:
         """Return the call that sums up the losses of n rows, as a stripe's, and writes their slopes or deltas."""
@@ -220,11 +224,11 @@ class Rows:
     def _back_product(
         self, layer: Layer, first: int, n: int, out: int, out_row: int, ending: tuple[int, int] | None = None
     ) -> Iterator[Call]:
-        """Write delta @ W.T of a layer; `ending` is the last argument of a product, and where its gate is."""
+        """Write delta @ W.T of a layer; `ending` is how a product ends, and where its gate is."""
         delta = layer.delta + first * layer.stride
         if layer.is_narrow:
             w, sizes = self.layout.weights + layer.panels[0].start, (layer.in_row, n, layer.fan_out)
-            yield SPREAD, delta, layer.stride, layer.column, w, layer.in_row, out, out_row, *sizes
+            yield SPREAD, delta, layer.stride, layer.column, w, layer.in_row, out, out_row, *sizes, *(ending or ())
             return
         for panel in layer.transposed_panels:
             t = panel.start + self.layout.transposed

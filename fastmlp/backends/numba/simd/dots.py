@@ -17,7 +17,7 @@ from llvmlite import ir
 from fastmlp.backends.numba.simd.lanes import Lanes
 from fastmlp.backends.numba.simd.leaf import INT, Code, leaf
 from fastmlp.backends.numba.simd.registers import columns_at_most
-from fastmlp.backends.numba.simd.tiles import fused
+from fastmlp.backends.numba.simd.tiles import Ending, Finish, fused
 
 _MOST_ROWS = 8  # at a time: more would want for registers that hold their addresses
 
@@ -148,7 +148,7 @@ def dots_to_columns(code: Code, *arguments: Any) -> None:
 # ---- the way back
 
 
-@leaf("v ii v i v i iii")
+@leaf("v ii v i v i iii iv")
 def spread(code: Code, *arguments: Any) -> None:
     """Write C = A W for a W of few rows, each row of C as a whole: 2 m columns size operations.
 
@@ -165,23 +165,31 @@ def spread(code: Code, *arguments: Any) -> None:
     size, m, columns
         Numbers of a row of W and C, a multiple of a register's lanes; rows of C; columns of A, at most
         `columns_at_most`.
+    ending, gate
+        As of `tiles.panel_product`.
     """
-    *operands, m, columns = arguments
+    *operands, m, columns, ending, gate = arguments
 
     def rows(n: int, inner: Code, m: Any, *own: Any) -> None:
-        a, a_row, a_column, w, w_row, c, c_row, size = own
-        with inner.loop(m) as i:
-            row, out = inner.at(a, inner.mul(i, a_row)), inner.at(c, inner.mul(i, c_row))
-            factors = [inner.splat(inner.scalar(row, inner.mul(a_column, j))) for j in range(n)]
-            with inner.loop(size, inner.kind.lanes) as column:
-                total = inner.lanes(0.0)
-                for j, factor in enumerate(factors):
-                    numbers = inner.load(w, inner.add(inner.mul(w_row, j), column))
-                    total = fused(factor, numbers, total.value)
-                inner.store(total, out, column)
+        a, a_row, a_column, w, w_row, c, c_row, size, *last = own
+
+        def write(finish: Finish) -> None:
+            with inner.loop(m) as i:
+                row, down = inner.at(a, inner.mul(i, a_row)), inner.mul(i, c_row)
+                factors = [inner.splat(inner.scalar(row, inner.mul(a_column, j))) for j in range(n)]
+                with inner.loop(size, inner.kind.lanes) as column:
+                    total = inner.lanes(0.0)
+                    for j, factor in enumerate(factors):
+                        numbers = inner.load(w, inner.add(inner.mul(w_row, j), column))
+                        total = fused(factor, numbers, total.value)
+                    place = inner.add(down, column)
+                    inner.store(finish(total, place), c, place)
+
+        own_ending = Ending(*last)
+        inner.switch(own_ending.number, own_ending.cases(inner, write))
 
     def case(n: int) -> None:
-        code.call(f"columns_of_{n}", partial(rows, n), m, *operands)
+        code.call(f"columns_of_{n}", partial(rows, n), m, *operands, ending, gate)
 
     code.switch(columns, {n: partial(case, n) for n in range(1, columns_at_most(code.kind.lanes) + 1)})
 

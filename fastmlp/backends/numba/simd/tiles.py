@@ -57,13 +57,13 @@ class _Packed:
 
 
 @dataclass(frozen=True)
-class _Ending:
-    """What becomes of a tile's sums on their way to C: `ending` and `gate` of `panel_product`."""
+class Ending:
+    """What becomes of sums on their way to C: `ending` and `gate` of `panel_product`."""
 
     number: Any
     gate: Any = None
 
-    def below(self, code: Code, numbers: Any) -> _Ending:
+    def below(self, code: Code, numbers: Any) -> Ending:
         """Return the same for a tile so many numbers further on."""
         return self if self.gate is None else replace(self, gate=code.at(self.gate, numbers))
 
@@ -93,7 +93,7 @@ def _gated(code: Code, gate: Any, derivative: Callable[[Lanes, Lanes], Lanes], s
 
 
 def _tile(
-    code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, ...], ending: _Ending | None = None
+    code: Code, rows: int, vectors: int, A: _Matrix, operands: tuple[Any, ...], ending: Ending | None = None
 ) -> None:
     """Write a micro-kernel: 2 rows vectors lanes k operations; `operands` are b to k of `panel_product`."""
     b, b_row, init, init_row, c, c_row, k_stop = operands
@@ -147,7 +147,7 @@ def fused(a: Lanes, b: Lanes, c: Any) -> Lanes:
 
 
 def _rows(
-    code: Code, vectors: int, m: Any, A: _Matrix | _Packed, operands: tuple[Any, ...], ending: _Ending | None
+    code: Code, vectors: int, m: Any, A: _Matrix | _Packed, operands: tuple[Any, ...], ending: Ending | None
 ) -> None:
     """Write the loops over the rows of a panel: tiles of full height, then of the smaller ones."""
     b, b_row, init, init_row, c, c_row, k = operands
@@ -214,7 +214,7 @@ def _product(
     def write(n: int) -> None:
         def rows(inner: Code, m: Any, *given: Any) -> None:
             own, last = given[:n_operands], given[n_operands:]
-            _rows(inner, n, m, matrix(*own[:n_of_a], own[-1]), own[n_of_a:], _Ending(*last) if last else None)
+            _rows(inner, n, m, matrix(*own[:n_of_a], own[-1]), own[n_of_a:], Ending(*last) if last else None)
 
         code.call(f"rows_of_{n}", rows, m, *operands, *ending)
 
