@@ -14,6 +14,7 @@ _MOST_SAMPLES = 1 << 17  # counted once for each epoch: their orders take a mega
 _MOST_STEPS = 1 << 14  # and what each has of its own, two
 _MOST_PARAMETERS = 100_000  # of which there are copies meanwhile: the epochs of more are long
 _SHORT = 1 << 13  # samples: longer epochs take so long that laying out each of them is nothing beside
+_LAID_OUT = 1 << 10  # steps at once: what Python does for them is nothing beside so many
 _MOST_TIMES = 8  # as many epochs as before: a short time tells little
 
 
@@ -107,7 +108,7 @@ class Ahead:
 
     def __init__(self, steps: Steps, n_params: int) -> None:
         most = min(_MOST_SAMPLES // int(steps.stops[-1]), _MOST_STEPS // steps.starts.size)
-        self._most_laid_out = most if int(steps.stops[-1]) <= _SHORT else 1
+        self._most_laid_out = _LAID_OUT // steps.starts.size if int(steps.stops[-1]) <= _SHORT else 1
         self._most = most if n_params <= _MOST_PARAMETERS else 1
         self._epochs = 1
 

@@ -102,7 +102,8 @@ class _Training:
         self.first_epoch = self.state.epoch
         self.steps = Steps.of(len(data.X), plan.batch_size)
         self.ahead = Ahead(self.steps, net.spec.n_params)
-        self.is_steady = plan.is_steady and data.weights is None and self.ahead.passes(2) > 1
+        is_known = plan.is_steady and data.weights is None and self.ahead.passes(2) > 1
+        self.is_steady = is_known and plan.is_watched  # other epochs are trained at once, steps and all
         self.first_step = self.state.step
         if plan.is_watched or data.weights is not None:  # with weights each epoch has steps of its own
             self.ahead.stop()

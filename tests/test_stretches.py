@@ -110,7 +110,7 @@ def test_few_steps_are_left_where_the_next_epoch_needs_more(
     backend: str, laid_out: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are laid out again, from where the training stands."""
-    monkeypatch.setattr(epochs, "_MOST_STEPS", 3 * 5)
+    monkeypatch.setattr(epochs, "_LAID_OUT", 3 * 5)
     ends = []
     for is_steady in (False, True):
         laid_out.clear()
@@ -160,6 +160,22 @@ def test_long_epochs_are_laid_out_one_by_one(laid_out: list[int], monkeypatch: p
     monkeypatch.setattr(epochs, "_SHORT", N - 1)
     network("numpy").fit(X, Y, epochs=5, batch_size=BATCH_SIZE, validation_data=(X, Y), optimizer="adam")
     assert laid_out == [3] * 5
+
+
+def test_epochs_that_nobody_looks_at_are_not_laid_out_twice(
+    laid_out: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first they are trained at once."""
+    monkeypatch.setattr(epochs, "_SECONDS_AT_ONCE", 1000.0)
+    network("numpy").fit(X, Y, epochs=9, batch_size=BATCH_SIZE, optimizer="adam")
+    assert laid_out == [3, 24]
+
+
+def test_a_thousand_steps_are_laid_out_at_once(laid_out: list[int]) -> None:
+    """However many there may be: a callback may end the fit any time."""
+    is_over: Any = [lambda _net, info: info.epoch == 400]
+    network("numpy").fit(X, Y, epochs=10**6, batch_size=BATCH_SIZE, optimizer="adam", callbacks=is_over)
+    assert laid_out == [1023, 1023]
 
 
 @pytest.mark.parametrize("step", [1, 5, 8])
