@@ -286,6 +286,7 @@ LABELS = {
     "three": np.array([3, 1, 2, 1, 3, 2]),
     "booleans": np.array([True, False, True, False]),
     "strings": np.array(["b", "a", "b", "a", "c", "c"]),
+    "strings that might be longer": np.array(["b", "a", "b", "a"], "U9"),
     "of one byte": np.array([1, 0, 1, 0], np.uint8),
     "a single one": np.array([1, 1, 1]),
     "of a sample each": np.arange(4),
