@@ -118,7 +118,10 @@ class Optimizer(ABC):
 
     @property
     def has_constant_rate(self) -> bool:
-        """Whether the learning rate is the same at every step, so that it is known beforehand."""
+        """Whether the learning rate is the same at every step: what is asked for is then asked for many epochs ahead.
+
+        An optimizer of one's own says False where what it returns depends on more than the steps and what it is given.
+        """
         return isinstance(as_schedule(self.lr), Constant)
 
     def rates(self, first_step: int, n_steps: int) -> NDArray[np.float64]:

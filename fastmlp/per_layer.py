@@ -108,6 +108,11 @@ class PerLayer(Optimizer):
         """The name of the rule that the optimizer has."""
         return self._inner.rule
 
+    @property
+    def has_constant_rate(self) -> bool:
+        """Whether the optimizer has."""
+        return self._inner.has_constant_rate
+
     def over(self, n_steps: int) -> PerLayer:
         """Return the same around an optimizer with its schedule's length filled in."""
         return replace(self, optimizer=self._inner.over(n_steps))

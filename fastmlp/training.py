@@ -2,7 +2,8 @@
 
 An epoch is a run of steps (`fastmlp.backends.base.Run`). What varies from step to step is laid out in arrays
 beforehand, and the backend gets the run in chunks of some 0.2 s: between them Python sees to Ctrl-C. Where nobody
-looks in between, several short epochs are one run. How steps are cut into runs and chunks changes no bit of the result.
+looks in between, several short epochs are one run; where somebody does, the steps of several may still be laid out at
+once, and each epoch takes the next of them. How steps are cut into runs and chunks changes no bit of the result.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,14 @@ def _calls_are_looked_at() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EntryPoint, "_load", checked_calls.load)
         yield
+
+
+@pytest.fixture
+def pythons_own_handler() -> Iterator[None]:
+    """Have Ctrl-C handled as in a program in the foreground: one in the background may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(params=fastmlp.available_backends())

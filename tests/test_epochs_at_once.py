@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +23,7 @@ WEIGHTS = GENERATOR.uniform(0.5, 1.0, N)
 WATCHED: dict[str, Any] = {"callbacks": [lambda _net, _info: None]}
 
 
-@pytest.fixture(autouse=True)
-def _pythons_own_handler() -> Iterator[None]:
-    """Set it where the tests were started in the background, which ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("pythons_own_handler")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import math
 import re
 import signal
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from sklearn.preprocessing import LabelBinarizer
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, schedules
 from fastmlp.backends.numpy import NumpyBackend
-from fastmlp.estimators import classifier
+from fastmlp.estimators import labels
 from tests import bounds, parity
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -300,7 +299,7 @@ LABELS = {
 @pytest.mark.parametrize("what", list(LABELS))
 def test_what_is_learned_of_labels_is_what_a_label_binarizer_learns(what: str) -> None:
     y = LABELS[what]
-    learned, theirs = (vars(fit(y)) for fit in (classifier._binarizer_of, LabelBinarizer().fit))
+    learned, theirs = (vars(fit(y)) for fit in (labels.binarizer_of, LabelBinarizer().fit))
     assert learned.keys() == theirs.keys()
     for name, value in theirs.items():
         np.testing.assert_array_equal(learned[name], value)
@@ -385,15 +384,7 @@ def test_epochs_that_nobody_looks_at_are_one_run(
     assert estimator.best_loss_ == min(estimator.loss_curve_)
 
 
-@pytest.fixture
-def _pythons_own_handler() -> Iterator[None]:
-    """Have Ctrl-C handled as in a program in the foreground: one in the background may ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_pythons_own_handler")
+@pytest.mark.usefixtures("pythons_own_handler")
 @pytest.mark.parametrize(
     "own", [{"loss": "squared_error"}, {"loss": "poisson"}, {"learning_rate": schedules.Cosine(1e-3)}], ids=str
 )

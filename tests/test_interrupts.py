@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,7 @@ WEIGHTS[4:8] = 0.0  # without shuffling, the second of three batches is skipped
 OPTIMIZER = Adam(schedules.Cosine(0.05))
 
 
-@pytest.fixture(autouse=True)
-def _pythons_own_handler() -> Iterator[None]:
-    """Set it where the tests were started in the background, which ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("pythons_own_handler")
 
 
 def network(backend: str) -> MLP:

@@ -51,7 +51,7 @@ ORDER = (
     "gradcheck",
     # scikit-learn's names
     "estimators.telling",
-    *("estimators.solvers", "estimators.settings", "estimators.picture", "estimators.scores"),
+    *("estimators.solvers", "estimators.settings", "estimators.picture", "estimators.scores", "estimators.labels"),
     *("estimators.splitting", "estimators.scaling", "estimators.sparse", "estimators.lbfgs", "estimators.engine"),
     *("estimators.descent", "estimators.fitted", "estimators.building", "estimators.base"),
     *("estimators.columns", "estimators.quantiles", "estimators.classifier", "estimators.regressor"),

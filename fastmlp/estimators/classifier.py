@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from sklearn.utils.validation import validate_data
 
 from fastmlp.backends.base import Floats
-from fastmlp.estimators import columns, scores
+from fastmlp.estimators import columns, labels, scores
 from fastmlp.estimators.base import BaseMLP, Extras, is_stochastic
 from fastmlp.estimators.building import read_dtype, read_features
 from fastmlp.optimizers import Optimizer
@@ -378,7 +378,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y = self._read(X, y, reset=reset)
         self.__dict__.pop("estimators_", None)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = _binarizer_of(y)
+            self._label_binarizer = labels.binarizer_of(y)
             self.classes_ = self._label_binarizer.classes_
         else:
             self._check_known(y, same=self.warm_start)
@@ -399,7 +399,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _check_known(self, y: Any, *, same: bool) -> None:  # noqa: ANN401
         """Raise unless the classes are the same as before, or some of them."""
         # Of such arrays all that `unique_labels` would find out, in ten times as long, is known.
-        classes = np.unique(y) if _is_plain(y) and y.dtype.kind == self.classes_.dtype.kind else unique_labels(y)
+        classes = np.unique(y) if labels.are_plain(y) and y.dtype.kind == self.classes_.dtype.kind else unique_labels(y)
         if same:
             if set(classes) != set(self.classes_):
                 msg = (
@@ -506,19 +506,3 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
         return tags
-
-
-def _is_plain(y: Array) -> bool:
-    """Return whether targets are labels, whatever their values."""
-    return y.ndim == 1 and y.dtype.kind in "biuU"
-
-
-def _binarizer_of(y: Array) -> LabelBinarizer:
-    """Return what `LabelBinarizer` learns of targets: of numbers it is put together here, for `fit` takes 0.6 ms."""
-    binarizer = LabelBinarizer()
-    if not _is_plain(y) or y.dtype.kind == "U":  # whose classes have strings as short as may be
-        return binarizer.fit(y)
-    classes = np.unique(y)
-    binarizer.classes_, binarizer.sparse_input_ = classes, False
-    binarizer.y_type_ = "multiclass" if classes.size > 2 else "binary"  # noqa: PLR2004
-    return binarizer

@@ -60,9 +60,10 @@ Pieces = tuple[Samples, Steps, Trainee]
 
 
 class Batches(NamedTuple):
-    """The batches of a run: their sizes, one if all are as large, and the largest.
+    """The batches of a run.
 
-    And the most entries of one, where samples are compressed.
+    `sizes` are how many samples they have, one number if all have as many, and `largest` is the most. Where samples are
+    compressed, none has more than `n_entries`.
     """
 
     sizes: Indices
